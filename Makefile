@@ -1,0 +1,74 @@
+# Every target works on a fresh clone with nothing but Python 3.11+ and this file.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+DATA   ?= data
+PORT   ?= 8000
+UV     := uv==0.13.8
+TYPED  := app clients/python/metatune $(wildcard migrations)
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help setup test test-fast lint format run demo bench-demo bench-throughput lock clean
+
+help:  ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(READY)  ## make .venv with everything that any role and the tests need
+
+# Only what the lock names, and only if its hash agrees; then our two packages from this checkout.
+$(VENV)/.locked: requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "metatune needs Python 3.11 or newer, this is " + sys.version.split()[0] + "; name another one with make PYTHON=...")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --require-hashes -r requirements.lock
+	@touch $@
+
+$(READY): $(VENV)/.locked pyproject.toml clients/python/pyproject.toml
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --no-index -e . -e clients/python
+	@touch $@
+
+test: $(READY)  ## run every test
+	$(BIN)/python -m pytest $(ARGS)
+
+test-fast: $(READY)  ## run the tests that take no more than a few seconds each
+	$(BIN)/python -m pytest -m "not slow" $(ARGS)
+
+lint: $(READY)  ## check style, formatting and types
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy $(TYPED)
+
+format: $(READY)  ## put imports and layout in order
+	$(BIN)/ruff check --fix-only --quiet
+	$(BIN)/ruff format
+
+run: $(READY)  ## serve on http://127.0.0.1:8000 (PORT=...) with a SQLite file in data/
+	@mkdir -p $(DATA)
+	$(BIN)/metatune-server serve --host 127.0.0.1 --port $(PORT) --database sqlite:///$(DATA)/metatune.db
+
+demo: $(READY)  ## tune a support vector machine on handwritten digits, then leave the server running
+	$(BIN)/python benchmarks/demo.py
+
+bench-demo: $(READY)  ## the demo over ten seeds: tuned against defaults and random search
+	$(BIN)/python benchmarks/demo_seeds.py
+
+bench-throughput: $(READY)  ## how many asks and tells a second the server answers
+	$(BIN)/python benchmarks/throughput.py
+
+# One resolution, two files: the second is the part of the first that an API process needs.
+lock:  ## pin every dependency again
+	$(PYTHON) -m venv build/lock
+	build/lock/bin/python -m pip install --quiet $(UV)
+	build/lock/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
+		--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" \
+		--all-extras pyproject.toml clients/python/pyproject.toml --output-file requirements.lock
+	build/lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+		--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" \
+		--constraint requirements.lock pyproject.toml --output-file requirements-api.lock
+
+clean:  ## remove the environment and everything built
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
