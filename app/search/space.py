@@ -1,0 +1,610 @@
+"""A search space: named parameters in order, the conditions between them, and inequalities over them.
+
+The one definition of what may be tried. Pydantic validates the dataclasses at the edge, the database keeps `to_json()`,
+the core reads the encoding: one column of the unit cube per parameter that is not fixed, NaN where it is not active.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import islice
+from typing import Any
+
+import numpy as np
+
+from app.errors import FieldError, InvalidConstraint, InvalidSearchSpace, NoFeasiblePoint, SpaceViolation
+from app.search import feasible
+from app.search.constraints import Array, Constraint, Mask, parse
+from app.search.parameters import (
+    KINDS,
+    Bool,
+    Categorical,
+    Fixed,
+    Float,
+    Int,
+    Ordinal,
+    Parameter,
+    Scale,
+    Value,
+    escape,
+    is_number,
+    json_identity,
+    name_problem,
+)
+
+__all__ = [
+    "Bool", "Categorical", "Fixed", "Float", "Int", "Ordinal", "Parameter", "Scale", "SearchSpace", "Value",
+]  # fmt: skip
+
+MAX_PROVED = 50_000  # finite spaces up to this size are gone through before they are called infeasible
+MAX_GRID_INTEGERS = 100
+MAX_COUNTED = 10**6  # spaces with more configurations are "large": not counted, never exhausted
+
+
+@dataclass(frozen=True)
+class SearchSpace:
+    """Parameters by name, in the order given, and constraints as text.
+
+    Raises: InvalidSearchSpace with a pointer for every wrong place; NoFeasiblePoint if a thorough search (see
+        `feasible.first_rows`) meets no configuration that satisfies the constraints.
+    Equality is Python's (a choice 1 equals a choice True); compare `to_json()` texts where JSON types matter.
+    """
+
+    parameters: Mapping[str, Parameter]
+    constraints: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "parameters", dict(self.parameters))
+        object.__setattr__(self, "constraints", tuple(self.constraints))
+        errors = [*self._name_errors(), *self._condition_errors(), *self._constraint_errors()]
+        if errors:
+            raise _first_of(errors)
+        if not self._anchors.shape[0]:
+            effort = f"none of its {self.size} configurations does" if self._is_small else f"{feasible.EFFORT} met none"
+            raise NoFeasiblePoint(
+                f"no point satisfies the constraints {list(self.constraints)}: {effort}",
+                errors=[FieldError("/constraints", "no feasible point was found")],
+            )
+
+    # ---- definition
+
+    @classmethod
+    def from_json(cls, space: Mapping[str, Any], constraints: Sequence[str] = ()) -> SearchSpace:
+        """Read the `space` and `constraints` of a study's body.
+
+        Raises: InvalidSearchSpace, with one pointer such as `/space/lr/low` for every wrong parameter or constraint.
+        """
+        given: Any = space
+        if not isinstance(given, Mapping) or not given:
+            raise _first_of([FieldError("/space", f"must be an object of at least one parameter, got {_brief(space)}")])
+        if isinstance(constraints, str) or not isinstance(constraints, Sequence):
+            raise _first_of([FieldError("/constraints", f"must be a list of strings, got {_brief(constraints)}")])
+        parameters: dict[str, Parameter] = {}
+        errors: list[FieldError] = []
+        for name, fields in space.items():
+            try:
+                parameters[name] = _parameter_from_json(fields)
+            except InvalidSearchSpace as error:
+                errors += [FieldError(f"/space/{escape(str(name))}{e.pointer}", e.detail) for e in error.errors]
+        if errors:
+            raise _first_of(errors)
+        return cls(parameters, tuple(constraints))
+
+    def to_json(self) -> dict[str, Any]:
+        """The normalised `space` object: bounds of floats are floats, what was left out stays out."""
+        return {name: _parameter_to_json(parameter) for name, parameter in self.parameters.items()}
+
+    def _name_errors(self) -> Iterator[FieldError]:
+        if not self.parameters:
+            yield FieldError("/space", "must hold at least one parameter")
+        for name, parameter in self.parameters.items():
+            problem = name_problem(name)
+            if problem is not None:
+                yield FieldError(f"/space/{escape(str(name))}", f"a parameter's name {problem}")
+            given: Any = parameter
+            if not isinstance(given, Float | Int | Ordinal | Categorical | Bool | Fixed):
+                yield FieldError(f"/space/{escape(str(name))}", f"must be a parameter, got {parameter!r}")
+
+    def _condition_errors(self) -> list[FieldError]:
+        errors = []
+        for name, parameter in self.parameters.items():
+            for parent, values in (getattr(parameter, "when", None) or {}).items():
+                pointer = f"/space/{escape(name)}/when/{escape(parent)}"
+                if parent not in self.parameters:
+                    errors.append(FieldError(pointer, f"there is no parameter {parent!r}"))
+                    continue
+                for k, value in enumerate(values):
+                    try:
+                        self.parameters[parent].canonical(value)
+                    except SpaceViolation as error:
+                        errors.append(FieldError(f"{pointer}/{k}", f"{parent} {error.detail}"))
+        if not errors and len(self._order) < len(self.parameters):
+            looped = [name for k, name in enumerate(self.parameters) if k not in self._order]
+            errors.append(FieldError(f"/space/{escape(looped[0])}/when", f"the conditions of {looped} form a circle"))
+        return errors
+
+    def _constraint_errors(self) -> Iterator[FieldError]:
+        for k, text in enumerate(self.constraints):
+            try:
+                constraint = parse(text)
+            except InvalidConstraint as error:
+                yield FieldError(f"/constraints/{k}", error.detail)
+                continue
+            for name in constraint.names:
+                if name not in self.parameters:
+                    yield FieldError(f"/constraints/{k}", f"there is no parameter {name!r}")
+                elif not self.parameters[name].is_numeric:
+                    yield FieldError(f"/constraints/{k}", f"{name!r} is not numeric; constraints are over numbers")
+
+    # ---- structure, computed once
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """All parameters in order, fixed ones included: the columns of a code matrix."""
+        return tuple(self.parameters)
+
+    @cached_property
+    def columns(self) -> tuple[str, ...]:
+        """The parameters that own a column of the unit cube, in order."""
+        return tuple(name for name, parameter in self.parameters.items() if not isinstance(parameter, Fixed))
+
+    @property
+    def n_dimensions(self) -> int:
+        """Number of columns of the encoding: one per parameter, none for fixed ones."""
+        return len(self.columns)
+
+    @cached_property
+    def _kinds(self) -> tuple[Parameter, ...]:
+        return tuple(self.parameters.values())
+
+    @cached_property
+    def _column_of(self) -> tuple[int | None, ...]:
+        """For every parameter its column of the unit cube, None if fixed."""
+        position = {name: j for j, name in enumerate(self.columns)}
+        return tuple(position.get(name) for name in self.names)
+
+    @cached_property
+    def _order(self) -> tuple[int, ...]:
+        """Positions of the parameters, parents before children; those on a circle of conditions are left out."""
+        position = {name: k for k, name in enumerate(self.names)}
+        waiting = {k: {position[p] for p in (kind.when or {})} for k, kind in enumerate(self._kinds)}
+        order: list[int] = []
+        placed: set[int] = set()
+        while ready := [k for k, parents in waiting.items() if parents <= placed]:
+            for k in ready:
+                del waiting[k]
+            order += ready
+            placed.update(ready)
+        return tuple(order)
+
+    @cached_property
+    def _conditions(self) -> tuple[tuple[tuple[int, Array], ...], ...]:
+        """For every parameter its conditions: the parent's position and the codes that activate."""
+        position = {name: k for k, name in enumerate(self.names)}
+        return tuple(
+            tuple(
+                (position[p], np.array([self.parameters[p].code(self.parameters[p].canonical(v)) for v in values]))
+                for p, values in (kind.when or {}).items()
+            )
+            for kind in self._kinds
+        )
+
+    @cached_property
+    def parsed_constraints(self) -> tuple[Constraint, ...]:
+        return tuple(parse(text) for text in self.constraints)
+
+    @cached_property
+    def _anchors(self) -> Array:
+        """Some feasible rows (k, D), from which tight regions are explored further; empty when none was found."""
+        rows = feasible.first_rows(self)
+        if not len(rows) and self._is_small:  # the search met none: a small finite space can be gone through
+            known = [
+                self.encode(params) for params, _ in zip(self.enumerate(), range(feasible.N_ANCHORS), strict=False)
+            ]
+            rows = np.array(known).reshape(-1, self.n_dimensions)
+        return rows
+
+    @property
+    def _is_small(self) -> bool:
+        return self.size is not None and self.size <= MAX_PROVED
+
+    @property
+    def anchors(self) -> Array:
+        """(k, D) some rows that satisfy the constraints, found when the space was made."""
+        return self._anchors
+
+    @cached_property
+    def is_conditional(self) -> tuple[bool, ...]:
+        """(D,) whether the parameter of a column may be absent."""
+        return tuple(self.parameters[name].when is not None for name in self.columns)
+
+    @cached_property
+    def n_levels(self) -> tuple[int | None, ...]:
+        """(D,) number of levels of each column, None for a continuum."""
+        return tuple(self.parameters[name].n_levels for name in self.columns)
+
+    @cached_property
+    def size(self) -> int | None:
+        """Number of distinct configurations, constraints ignored; None for a continuum or more than 10**6."""
+        if any(kind.n_levels is None for kind in self._kinds):
+            return None
+        parents = {parent for conditions in self._conditions for parent, _ in conditions}
+        order = [k for k in self._order if k in parents]
+        leaves = [k for k in self._order if k not in parents]
+        total = 0
+        for codes in self._assignments(order, {}, 0, None, {}):
+            count = 1
+            for k in leaves:
+                if self._is_active(k, codes):
+                    count *= self._kinds[k].n_levels or 1
+            total += count
+            if total > MAX_COUNTED:
+                return None
+        return total
+
+    # ---- code matrices: (n, P) float64, one column per parameter, NaN where not active
+
+    def codes_of_units(self, units: Array) -> Array:
+        """(n, D) rows of the unit cube to (n, P) legal codes, conditions applied; an active NaN takes the middle."""
+        codes = np.empty((units.shape[0], len(self.names)))
+        middle = np.full(units.shape[0], 0.5)
+        for k in self._order:
+            column = self._column_of[k]
+            own = middle if column is None else units[:, column]
+            if column is not None and np.isnan(own).any():
+                own = np.where(np.isnan(own), 0.5, own)
+            codes[:, k] = self._kinds[k].codes(own)
+            if self._conditions[k]:
+                codes[~self._active_rows(k, codes), k] = np.nan
+        return codes
+
+    def units_of_codes(self, codes: Array) -> Array:
+        """(n, P) codes to (n, D) rows of the unit cube; NaN stays."""
+        units = np.empty((codes.shape[0], self.n_dimensions))
+        for k, column in enumerate(self._column_of):
+            if column is not None:
+                units[:, column] = self._kinds[k].units(codes[:, k])
+        return units
+
+    def snap(self, units: Array) -> Array:
+        """(n, D) rows as they will be evaluated: levels at their places, NaN where not active, continua unchanged."""
+        codes = self.codes_of_units(units)
+        snapped = self.units_of_codes(codes)
+        for column, levels in enumerate(self.n_levels):
+            if levels is None:
+                inactive = np.isnan(snapped[:, column])
+                own = np.where(np.isnan(units[:, column]), 0.5, units[:, column])
+                snapped[:, column] = np.where(inactive, np.nan, np.clip(own, 0.0, 1.0))
+        return snapped
+
+    def satisfied(self, codes: Array) -> Mask:
+        """(n,) whether every constraint holds on (n, P) codes."""
+        holds = np.ones(codes.shape[0], dtype=bool)
+        columns = self._native_columns(codes)
+        for constraint in self.parsed_constraints:
+            holds &= constraint.holds(columns, codes.shape[0])
+        return holds
+
+    def margins(self, codes: Array) -> Array:
+        """(n, C) the margin of every constraint, see `Constraint.margin`."""
+        columns = self._native_columns(codes)
+        margins = [constraint.margin(columns, codes.shape[0]) for constraint in self.parsed_constraints]
+        return np.stack(margins, axis=1) if margins else np.empty((codes.shape[0], 0))
+
+    def _native_columns(self, codes: Array) -> dict[str, Array]:
+        return {name: codes[:, k] for k, name in enumerate(self.names)}
+
+    def _active_rows(self, k: int, codes: Array) -> Mask:
+        active = np.ones(codes.shape[0], dtype=bool)
+        for parent, wanted in self._conditions[k]:
+            active &= (codes[:, parent, None] == wanted).any(axis=1)
+        return active
+
+    def _is_active(self, k: int, codes: Mapping[int, float]) -> bool:
+        return all(parent in codes and bool((wanted == codes[parent]).any()) for parent, wanted in self._conditions[k])
+
+    # ---- native configurations
+
+    def active(self, params: Mapping[str, Value]) -> frozenset[str]:
+        """Names of the parameters that are present under the values of their parents in `params`."""
+        codes: dict[int, float] = {}
+        for k in self._order:
+            name, kind = self.names[k], self._kinds[k]
+            if self._is_active(k, codes):
+                value = kind.value if isinstance(kind, Fixed) else params.get(name)
+                codes[k] = kind.code(value)
+        return frozenset(self.names[k] for k in codes)
+
+    def check(self, params: Mapping[str, Any], partial: bool = False) -> dict[str, Value]:
+        """A user's parameters as canonical native values in the space's order.
+
+        Args:
+            params: native values by name.
+            partial: parameters may be missing; a child without its parent selects the parent's value.
+        Raises: SpaceViolation, with a pointer `/params/<name>` for every value that is unknown, illegal, missing or not
+            active, and for a broken constraint.
+        """
+        if not isinstance(params, Mapping):
+            raise SpaceViolation(
+                f"params must be an object, got {_brief(params)}", errors=[FieldError("/params", "must be an object")]
+            )
+        errors: list[FieldError] = []
+        values: dict[str, Value] = {}
+        for name, value in params.items():
+            if name not in self.parameters:
+                errors.append(_at(name, f"there is no parameter {name!r}; there are {_listing(self.names)}"))
+                continue
+            try:
+                values[name] = self.parameters[name].canonical(value)
+            except SpaceViolation as error:
+                errors.append(_at(name, error.detail))
+        if partial and not errors:
+            errors += self._select_parents(values)
+        if not errors:
+            errors += self._presence_errors(values, partial)
+        if not errors:
+            errors += self._broken_constraints(values)
+        if errors:
+            detail = "; ".join(f"{e.pointer.rpartition('/')[2]}: {e.detail}" for e in errors[:3])
+            raise SpaceViolation(detail, errors=errors)
+        return {name: values[name] for name in self.names if name in values}
+
+    def _select_parents(self, values: dict[str, Value]) -> list[FieldError]:
+        """Give every parent that is missing a value that activates all its children in `values`, in place."""
+        for k in reversed(self._order):
+            name = self.names[k]
+            if name in values:
+                continue
+            wishes = [self._kinds[c].when or {} for c in range(len(self.names)) if self.names[c] in values]
+            wishes = [when for when in wishes if name in when]
+            if not wishes:
+                continue
+            kind = self._kinds[k]
+            common = [
+                v for v in (kind.canonical(v) for v in wishes[0][name])
+                if all(any(kind.canonical(w) == v for w in when[name]) for when in wishes)
+            ]  # fmt: skip
+            if not common:
+                return [_at(name, f"no value of {name!r} activates all the parameters given")]
+            values[name] = common[0]
+        return []
+
+    def _presence_errors(self, values: dict[str, Value], partial: bool) -> list[FieldError]:
+        """Inactive or missing parameters; fills in the fixed ones, in place."""
+        errors: list[FieldError] = []
+        codes: dict[int, float] = {}
+        for k in self._order:
+            name, kind = self.names[k], self._kinds[k]
+            if not self._is_active(k, codes):
+                if name in values:
+                    needs = " and ".join(f"{p} in {list(v)!r}" for p, v in (kind.when or {}).items())
+                    errors.append(_at(name, f"not active here: it needs {needs}"))
+                continue
+            if name not in values and isinstance(kind, Fixed):
+                values[name] = kind.value
+            if name in values:
+                codes[k] = kind.code(values[name])
+            elif not partial:
+                errors.append(_at(name, "is missing"))
+        return errors
+
+    def _broken_constraints(self, values: Mapping[str, Value]) -> list[FieldError]:
+        """Constraints that fail; one over a parameter that is absent holds."""
+        if not self.parsed_constraints:
+            return []
+        codes = np.array([[self.parameters[n].code(values[n]) if n in values else np.nan for n in self.names]])
+        columns = self._native_columns(codes)
+        broken = [constraint for constraint in self.parsed_constraints if not constraint.holds(columns, 1)[0]]
+        return [_at(constraint.names[0], f"breaks the constraint {constraint.text!r}") for constraint in broken]
+
+    # ---- encoding
+
+    def encode(self, params: Mapping[str, Value]) -> Array:
+        """(D,) the row of a legal configuration; NaN where not active. Raises: SpaceViolation."""
+        return np.asarray(self.encode_many([params])[0], dtype=np.float64)
+
+    def encode_many(self, configurations: Sequence[Mapping[str, Value]], strict: bool = True) -> Array:
+        """(n, D) rows of many configurations.
+
+        Args:
+            strict: raise SpaceViolation for a value that the space does not know. With False, configurations of another
+                version of the space are read as far as they mean anything: numbers outside the bounds land outside
+                [0, 1], unknown choices become NaN, a missing active parameter takes its default, extras are ignored.
+        """
+        n = len(configurations)
+        codes = np.full((n, len(self.names)), np.nan)
+        for k in self._order:
+            name, kind = self.names[k], self._kinds[k]
+            code = kind.code
+            given = [name in params for params in configurations]
+            codes[:, k] = [
+                code(params[name]) if there else np.nan for params, there in zip(configurations, given, strict=True)
+            ]
+            if strict:
+                self._refuse_foreign(k, codes[:, k], np.array(given, dtype=bool), configurations)
+            fallback = kind.value if isinstance(kind, Fixed) else kind.default
+            if fallback is not None and not all(given):
+                fill = self._active_rows(k, codes) & ~np.array(given, dtype=bool)
+                codes[fill, k] = code(fallback)
+        return self.units_of_codes(codes)
+
+    def _refuse_foreign(self, k: int, codes: Array, given: Mask, configurations: Sequence[Mapping[str, Value]]) -> None:
+        units = self._kinds[k].units(codes)
+        with np.errstate(invalid="ignore"):
+            foreign = given & ~((units >= -1e-9) & (units <= 1.0 + 1e-9))
+        if foreign.any():
+            name = self.names[k]
+            value = configurations[int(np.argmax(foreign))][name]
+            raise SpaceViolation(
+                f"{name}: {value!r} is outside the space", errors=[_at(name, f"{value!r} is outside the space")]
+            )
+
+    def decode(self, row: Array) -> dict[str, Value]:
+        """The native configuration at a (D,) row, conditions applied; an active NaN takes the middle of its range."""
+        return self.natives(self.codes_of_units(np.asarray(row, dtype=np.float64)[None, :])[0])
+
+    def natives(self, codes: Array) -> dict[str, Value]:
+        """The native configuration of a (P,) row of codes."""
+        return {
+            name: kind.native(code)
+            for name, kind, code in zip(self.names, self._kinds, codes.tolist(), strict=True)
+            if not math.isnan(code)
+        }
+
+    # ---- identity and enumeration
+
+    def key(self, params: Mapping[str, Value]) -> str:
+        """Identity of a configuration: 32 hexadecimal digits of BLAKE2b over typed canonical JSON in name order."""
+        items = []
+        for name in sorted(params):
+            value: Value = params[name]
+            kind = self.parameters.get(name)
+            if isinstance(kind, Float) and is_number(value):
+                value = float(value) + 0.0
+            elif isinstance(kind, Int) and isinstance(value, float) and value.is_integer():
+                value = int(value)
+            elif isinstance(kind, Ordinal | Categorical | Fixed):
+                value = kind._own(value)
+            items.append([name, json_identity(value)[0], value])
+        return hashlib.blake2b(json.dumps(items).encode(), digest_size=16).hexdigest()
+
+    def enumerate(
+        self, resolution: int | None = None, fixed: Mapping[str, Value] | None = None, start: int = 0
+    ) -> Iterator[dict[str, Value]]:
+        """All legal configurations, each once: conditions and constraints respected, the last parameter fastest.
+
+        Args:
+            resolution: number of equally spaced points (bounds included) standing for each continuous parameter, and
+                for each integer without a step that has more than 100 levels.
+            fixed: only configurations in which these parameters are active with these values.
+            start: how many to skip.
+        Raises: InvalidSearchSpace, if the space has a continuous parameter and no resolution is given.
+        """
+        if resolution is None and any(kind.n_levels is None for kind in self._kinds):
+            raise InvalidSearchSpace("a space with continuous parameters cannot be enumerated without a resolution")
+        pins = {k: self._kinds[k].code(fixed[name]) for k, name in enumerate(self.names) if fixed and name in fixed}
+        for codes in islice(self._assignments(list(self._order), {}, 0, resolution, pins), start, None):
+            row = np.array([codes.get(k, np.nan) for k in range(len(self.names))])
+            yield self.natives(row)
+
+    def _assignments(
+        self,
+        order: list[int],
+        codes: dict[int, float],
+        depth: int,
+        resolution: int | None,
+        pins: Mapping[int, float],
+    ) -> Iterator[dict[int, float]]:
+        """Depth first over `order`; a branch ends as soon as a constraint whose parameters are all decided fails."""
+        if depth == len(order):
+            yield codes
+            return
+        k = order[depth]
+        if not self._is_active(k, codes):
+            if k not in pins and self._still_possible(order, codes, depth):
+                yield from self._assignments(order, codes, depth + 1, resolution, pins)
+            return
+        for code in [pins[k]] if k in pins else self._level_codes(k, resolution):
+            codes[k] = code
+            if self._still_possible(order, codes, depth):
+                yield from self._assignments(order, codes, depth + 1, resolution, pins)
+            del codes[k]
+
+    def _level_codes(self, k: int, resolution: int | None) -> list[float]:
+        kind = self._kinds[k]
+        is_long = isinstance(kind, Int) and kind.step is None and kind.n_levels > MAX_GRID_INTEGERS
+        if kind.n_levels is None or (resolution is not None and is_long):
+            return list(dict.fromkeys(kind.codes(np.linspace(0.0, 1.0, max(resolution or 1, 1))).tolist()))
+        return [float(code) for code in self._kinds[k].level_codes()]
+
+    def _still_possible(self, order: list[int], codes: Mapping[int, float], depth: int) -> bool:
+        """Whether the constraints that became decidable with the parameter at `depth` hold."""
+        due = self._constraints_due(tuple(order)).get(order[depth], ())
+        if not due:
+            return True
+        row = np.array([[codes.get(k, np.nan) for k in range(len(self.names))]])
+        columns = self._native_columns(row)
+        return all(bool(constraint.holds(columns, 1)[0]) for constraint in due)
+
+    def _constraints_due(self, order: tuple[int, ...]) -> dict[int, tuple[Constraint, ...]]:
+        """By the last of its parameters in `order`, the constraints that it decides."""
+        if order not in self._due:
+            due: dict[int, tuple[Constraint, ...]] = {}
+            rank = {k: r for r, k in enumerate(order)}
+            for constraint in self.parsed_constraints:
+                positions = [self.names.index(name) for name in constraint.names]
+                if all(k in rank for k in positions):
+                    last = max(positions, key=lambda k: rank[k])
+                    due[last] = (*due.get(last, ()), constraint)
+            self._due[order] = due
+        return self._due[order]
+
+    @cached_property
+    def _due(self) -> dict[tuple[int, ...], dict[int, tuple[Constraint, ...]]]:
+        return {}
+
+
+def _parameter_from_json(fields: Any) -> Parameter:
+    if not isinstance(fields, Mapping):
+        raise _first_of([FieldError("", f"must be an object with a type, got {_brief(fields)}")])
+    kind = fields.get("type")
+    if not isinstance(kind, str) or kind not in KINDS:
+        detail = (
+            f"type must be one of {', '.join(KINDS)}, got {kind!r}"
+            if "type" in fields
+            else f"needs a type: {', '.join(KINDS)}"
+        )
+        raise _first_of([FieldError("/type", detail)])
+    legal = {field.name: field for field in dataclasses.fields(KINDS[kind])}
+    errors = [
+        FieldError(f"/{escape(str(name))}", f"{kind} has no field {name!r}; it has {', '.join(legal)}")
+        for name in fields
+        if name not in legal
+    ]
+    errors += [
+        FieldError(f"/{name}", f"{kind} needs {name}")
+        for name, field in legal.items()
+        if field.default is dataclasses.MISSING and name not in fields
+    ]
+    if errors:
+        raise _first_of(errors)
+    return KINDS[kind](**fields)
+
+
+def _parameter_to_json(parameter: Parameter) -> dict[str, Any]:
+    fields: dict[str, Any] = {"type": parameter.type}
+    for field in dataclasses.fields(parameter):
+        value = getattr(parameter, field.name)
+        if field.name == "type" or (field.default is not dataclasses.MISSING and value == field.default):
+            continue
+        if isinstance(value, tuple):
+            value = list(value)
+        elif isinstance(value, Mapping):
+            value = {name: list(values) for name, values in value.items()}
+        fields[field.name] = value
+    return fields
+
+
+def _first_of(errors: Sequence[FieldError]) -> InvalidSearchSpace:
+    first = errors[0]
+    where = first.pointer.lstrip("/") or "parameter"
+    return InvalidSearchSpace(f"{where}: {first.detail}", errors=errors)
+
+
+def _at(name: Any, detail: str) -> FieldError:
+    return FieldError(f"/params/{escape(str(name))}", detail)
+
+
+def _brief(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else text[:80] + "…"
+
+
+def _listing(names: Sequence[str]) -> str:
+    return ", ".join(names[:10]) + (", …" if len(names) > 10 else "")

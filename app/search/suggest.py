@@ -1,0 +1,145 @@
+"""The door: what to try next.
+
+Decision: a suggestion is a pure function of (space, goal, finished trials, pending trials with lower numbers, seed,
+number). Every number draws from a stream of its own, and a model's hyperparameters depend on the finished trials
+alone, so a batch of eight equals eight asks in a row. Price: nothing is carried over from one ask to the next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from app.errors import FieldError, Invalid, NotAvailableYet
+from app.search.free import Suggestion, first_unused, free_point, grid_point, pins_of, sobol_point
+from app.search.history import Goal, History, Record
+from app.search.parameters import Value
+from app.search.space import SearchSpace
+
+__all__ = [
+    "ALGORITHMS", "AVAILABLE", "Goal", "History", "Record", "Suggestion", "Suggestions",
+    "check_options", "choose_algorithm", "free_point", "suggest",
+]  # fmt: skip
+
+AVAILABLE = ("auto", "gp", "sobol", "random", "grid")
+ALGORITHMS = (*AVAILABLE, "tpe", "cmaes", "nsga2")
+MAX_RESOLUTION = 1000
+
+
+@dataclass(frozen=True)
+class Suggestions:
+    """Points for consecutive numbers; `exhausted` when the space (or the grid) had fewer unused ones than asked for."""
+
+    points: tuple[Suggestion, ...]
+    exhausted: bool
+
+
+def choose_algorithm(space: SearchSpace, goal: Goal, algorithm: str, n_trials: int) -> tuple[str, str]:
+    """The algorithm in use and why.
+
+    Raises: NotAvailableYet, for an algorithm of the contract that is not built; Invalid, for an unknown word.
+    """
+    check_options(algorithm, None)
+    if algorithm != "auto":
+        return algorithm, "asked for"
+    if space.n_dimensions == 0:
+        return "grid", "every parameter is fixed"
+    what = "several objectives by random scalarisation" if goal.n_objectives > 1 else "expected improvement"
+    return "gp", f"a Gaussian process with {what} needs the fewest trials"
+
+
+def check_options(algorithm: str, options: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The options of an algorithm, validated.
+
+    Raises: Invalid with a pointer `/algorithm/...`, naming the legal options; NotAvailableYet for an unbuilt algorithm.
+    """
+    if algorithm not in AVAILABLE:
+        family = NotAvailableYet if algorithm in ALGORITHMS else Invalid
+        detail = f"algorithm {algorithm!r} is not available; there are {', '.join(AVAILABLE)}"
+        raise family(detail, errors=[FieldError("/algorithm", detail)])
+    legal = ("resolution",) if algorithm == "grid" else ()
+    for name, value in (options or {}).items():
+        if name not in legal:
+            listing = ", ".join(legal) if legal else "none"
+            detail = f"{algorithm} has no option {name!r}; its options: {listing}"
+            raise Invalid(detail, errors=[FieldError(f"/algorithm/{name}", detail)])
+        if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MAX_RESOLUTION:
+            detail = f"resolution must be an integer from 1 to {MAX_RESOLUTION}, got {value!r}"
+            raise Invalid(detail, errors=[FieldError("/algorithm/resolution", detail)])
+    return dict(options or {})
+
+
+def suggest(
+    space: SearchSpace,
+    goal: Goal,
+    history: History,
+    *,
+    count: int,
+    seed: int,
+    first_number: int,
+    algorithm: str = "auto",
+    options: Mapping[str, Any] | None = None,
+    fixed: Mapping[str, Value] | None = None,
+) -> Suggestions:
+    """Suggest `count` configurations, for the numbers first_number, first_number + 1, ...
+
+    Args:
+        history: `History.of(space, goal, records)`; its pending trials are taken as out for evaluation.
+        fixed: values that every suggestion keeps, as `space.check(..., partial=True)` returns them.
+    Returns: legal configurations, none of them evaluated, pending or twice in the batch.
+    Raises: Invalid, NotAvailableYet: see `check_options`. Never a numerical error: where the model fails the point is
+        space-filling, its source is `fallback` and its `why` says so.
+    """
+    settings = check_options(algorithm, options)
+    name, _ = choose_algorithm(space, goal, algorithm, history.n_trials)
+    taken = set(history.keys)
+    propose = _proposer(name, space, goal, history, seed, settings, fixed)
+    points: list[Suggestion] = []
+    for number in range(first_number, first_number + count):
+        point = _default_point(space, history, number, taken, fixed) if name != "grid" else None
+        point = point or propose(number, taken, points)
+        if point is None:
+            return Suggestions(tuple(points), exhausted=True)
+        points.append(point)
+        taken.add(space.key(point.params))
+    return Suggestions(tuple(points), exhausted=False)
+
+
+Proposer = Callable[[int, set[str], Sequence[Suggestion]], Suggestion | None]
+
+
+def _proposer(
+    name: str,
+    space: SearchSpace,
+    goal: Goal,
+    history: History,
+    seed: int,
+    settings: Mapping[str, Any],
+    fixed: Mapping[str, Value] | None,
+) -> Proposer:
+    """How the algorithm makes the point of one number, given what is taken and the points of the batch so far."""
+    if name == "grid":
+        resolution = settings.get("resolution")
+        return lambda number, taken, batch: grid_point(
+            space, number=number, taken=taken, resolution=resolution, fixed=fixed
+        )
+    if name == "random":
+        return lambda number, taken, batch: free_point(space, seed=seed, number=number, taken=taken, fixed=fixed)
+    return lambda number, taken, batch: sobol_point(space, seed=seed, number=number, taken=taken, fixed=fixed)
+
+
+def _default_point(
+    space: SearchSpace, history: History, number: int, taken: set[str], fixed: Mapping[str, Value] | None
+) -> Suggestion | None:
+    """Number 1 of an empty study: the defaults, where any is given, with the other parameters at their middle."""
+    defaults = {n: p.default for n, p in space.parameters.items() if p.default is not None}
+    if number != 1 or history.n_trials or not defaults:
+        return None
+    pins = pins_of(space, defaults)
+    row = np.where(np.isnan(pins), 0.5, pins)
+    row = np.where(np.isnan(pins_of(space, fixed)), row, pins_of(space, fixed))
+    params = first_unused(space, row[None, :], taken.__contains__, {**defaults, **(fixed or {})})
+    return None if params is None else Suggestion(params, "initial", "the defaults of the space")
