@@ -6,7 +6,7 @@ READY  := $(VENV)/.ready
 DATA   ?= data
 PORT   ?= 8000
 UV     := uv==0.13.8
-TYPED  := app clients/python/metatune $(wildcard migrations)
+TYPED  := app clients/python/metatune benchmarks $(wildcard migrations)
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
@@ -50,13 +50,13 @@ run: $(READY)  ## serve on http://127.0.0.1:8000 (PORT=...) with a SQLite file i
 	$(BIN)/metatune-server serve --host 127.0.0.1 --port $(PORT) --database sqlite:///$(DATA)/metatune.db
 
 demo: $(READY)  ## tune a support vector machine on handwritten digits, then leave the server running
-	$(BIN)/python benchmarks/demo.py
+	$(BIN)/python -m benchmarks.demo
 
 bench-demo: $(READY)  ## the demo over ten seeds: tuned against defaults and random search
-	$(BIN)/python benchmarks/demo_seeds.py
+	$(BIN)/python -m benchmarks.demo_seeds
 
 bench-throughput: $(READY)  ## how many asks and tells a second the server answers
-	$(BIN)/python benchmarks/throughput.py
+	$(BIN)/python -m benchmarks.throughput
 
 # One resolution, two files: the second is the part of the first that an API process needs.
 lock:  ## pin every dependency again
