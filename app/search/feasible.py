@@ -90,7 +90,7 @@ def _slice_move(space: SearchSpace, rng: np.random.Generator, current: Array, pi
     direction = rng.standard_normal((n, d))
     axis = np.zeros((n, d))
     axis[np.arange(n), rng.integers(d, size=n)] = 1.0
-    direction = np.where((rng.random(n) < 0.5)[:, None], axis, direction)
+    direction = np.where(rng.random((n, 1)) < 0.5, axis, direction)
     direction = np.where(np.isnan(pins), direction, 0.0)
     with np.errstate(divide="ignore", invalid="ignore"):
         to_low, to_high = -current / direction, (1.0 - current) / direction

@@ -73,11 +73,13 @@ class Kind(ABC):
     def codes(self, units: Array) -> Array:
         """(n,) places, clipped to [0, 1], to (n,) legal codes; NaN stays."""
 
+    @abstractmethod
     def level_codes(self) -> Array:
         """(n_levels,) every legal code in order. Raises: TypeError on a continuum."""
-        if self.n_levels is None:
-            raise TypeError("a continuous parameter has no levels")
-        return self.codes((np.arange(self.n_levels) + 0.5) / self.n_levels)
+
+    @abstractmethod
+    def neighbours(self, code: float, most: int) -> Array:
+        """Codes of the other levels; of an ordered kind with more than `most` levels the four nearest."""
 
 
 class _Numeric(Kind):
@@ -110,7 +112,7 @@ class _Numeric(Kind):
         """Number of steps from low to the last level that is not above high."""
         step = self._spacing
         if isinstance(self, Int):
-            return (self.high - self.low) // int(step)
+            return int((self.high - self.low) // int(step))
         return math.floor((self.high - self.low) / step + STEP_TOLERANCE)
 
     @cached_property
@@ -189,6 +191,18 @@ class _Numeric(Kind):
         if self._decimals is not None:
             levels = np.round(levels, self._decimals)
         return np.asarray(np.minimum(levels, float(self.high)) + 0.0, dtype=np.float64)
+
+    def level_codes(self) -> Array:
+        if not self._spacing:
+            raise TypeError("a continuous parameter has no levels")
+        return self._on_grid(float(self.low) + np.arange(self._n_steps + 1, dtype=np.float64) * self._spacing)
+
+    def neighbours(self, code: float, most: int) -> Array:
+        if self._n_steps < most:
+            levels = self.level_codes()
+        else:
+            levels = np.unique(self._on_grid(code + self._spacing * np.array([-2.0, -1.0, 1.0, 2.0])))
+        return np.asarray(levels[levels != code], dtype=np.float64)
 
     def code(self, value: Any) -> float:
         return float(value) if is_number(value) and math.isfinite(value) else math.nan
@@ -304,6 +318,16 @@ class _Listed(Kind):
     def _positions(self) -> dict[tuple[str, Value], int]:
         return {json_identity(level): k for k, level in enumerate(self.levels)}
 
+    def level_codes(self) -> Array:
+        return np.array([self.code(level) for level in self.levels])
+
+    def neighbours(self, code: float, most: int) -> Array:
+        levels = self.level_codes()
+        others = levels != code
+        if self.is_ordered and len(levels) > most:
+            others &= np.abs(np.arange(len(levels)) - int(np.argmin(np.abs(levels - code)))) <= 2
+        return np.asarray(levels[others], dtype=np.float64)
+
     def _position(self, value: Any) -> int | None:
         if not isinstance(value, bool | int | float | str):
             return None
@@ -361,9 +385,6 @@ class Ordinal(_Listed):
 
     def codes(self, units: Array) -> Array:
         return _levels_at(units, self._numbers)
-
-    def level_codes(self) -> Array:
-        return self._numbers
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,9 +19,12 @@ from app.search.history import Goal, History, Record
 from app.search.parameters import Value
 from app.search.space import SearchSpace
 
+if TYPE_CHECKING:
+    from app.search.bayesian import Posterior
+
 __all__ = [
     "ALGORITHMS", "AVAILABLE", "Goal", "History", "Record", "Suggestion", "Suggestions",
-    "check_options", "choose_algorithm", "free_point", "suggest",
+    "check_options", "choose_algorithm", "free_point", "posterior", "suggest",
 ]  # fmt: skip
 
 AVAILABLE = ("auto", "gp", "sobol", "random", "grid")
@@ -108,6 +111,15 @@ def suggest(
     return Suggestions(tuple(points), exhausted=False)
 
 
+def posterior(
+    space: SearchSpace, goal: Goal, history: History, params_list: Sequence[Mapping[str, Value]], *, seed: int = 0
+) -> Posterior:
+    """What the model believes about every objective at some configurations; see `bayesian.posterior`."""
+    from app.search import bayesian
+
+    return bayesian.posterior(space, goal, history, params_list, seed=seed)
+
+
 Proposer = Callable[[int, set[str], Sequence[Suggestion]], Suggestion | None]
 
 
@@ -128,6 +140,10 @@ def _proposer(
         )
     if name == "random":
         return lambda number, taken, batch: free_point(space, seed=seed, number=number, taken=taken, fixed=fixed)
+    if name == "gp" and space.n_dimensions:
+        from app.search.bayesian import ModelProposer  # SciPy: half a second that other answers need not wait for
+
+        return ModelProposer(space, goal, history, seed, fixed)
     return lambda number, taken, batch: sobol_point(space, seed=seed, number=number, taken=taken, fixed=fixed)
 
 

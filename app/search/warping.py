@@ -1,0 +1,127 @@
+"""Objectives made Gaussian: shift and scale by the better half, squash outliers, Yeo–Johnson, standardise.
+
+A model of a quantity that spans decades spends itself on the bad end; the transformation is monotone, so nothing about
+which trial is better is lost, and its power is chosen by likelihood.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from app.search.constraints import Array
+
+LARGEST = 1e150  # differences of clipped values stay finite
+KNEE = 1e4  # scaled values beyond it grow logarithmically: an outlier ranks last without ruling the scale
+POWERS = (-4.0, 3.0)
+N_GOLDEN = 30
+
+
+@dataclass(frozen=True)
+class Warping:
+    """z = (yeo_johnson(squash((y - center) / scale), power) - mean) / std."""
+
+    center: float
+    scale: float
+    power: float
+    mean: float
+    std: float
+
+    @classmethod
+    def fit(cls, y: Array) -> Warping:
+        """The warping of (n,) finite objectives; n >= 1, all equal values too."""
+        y = np.clip(y, -LARGEST, LARGEST)
+        center = float(np.median(y))
+        scale = _scale(y, center)
+        squashed = _squash((y - center) / scale)
+        power = _most_gaussian_power(squashed)
+        warped = yeo_johnson(squashed, power)
+        std = float(np.std(warped))
+        return cls(center, scale, power, float(np.mean(warped)), std if std > 1e-12 else 1.0)
+
+    def forward(self, y: Array) -> Array:
+        """Objective units to standardised ones, elementwise."""
+        squashed = _squash((np.clip(y, -LARGEST, LARGEST) - self.center) / self.scale)
+        return (yeo_johnson(squashed, self.power) - self.mean) / self.std
+
+    def backward(self, z: Array) -> Array:
+        """The inverse of `forward`; beyond the range of the transformation its end."""
+        squashed = inverse_yeo_johnson(z * self.std + self.mean, self.power)
+        return np.clip(_unsquash(squashed) * self.scale + self.center, -LARGEST, LARGEST)
+
+    def slope(self, y: Array) -> Array:
+        """dz/dy, elementwise, > 0: carries standard errors over."""
+        scaled = (np.clip(y, -LARGEST, LARGEST) - self.center) / self.scale
+        squashed = _squash(scaled)
+        exponent = np.where(squashed >= 0, self.power - 1.0, 1.0 - self.power)
+        slope = np.exp(exponent * np.log1p(np.abs(squashed)))
+        beyond = np.where(np.abs(scaled) > KNEE, KNEE / np.maximum(np.abs(scaled), KNEE), 1.0)
+        return np.asarray(slope * beyond / (self.scale * self.std), dtype=np.float64)
+
+
+def yeo_johnson(x: Array, power: float) -> Array:
+    """((1 + x)^p - 1) / p for x >= 0, -((1 - x)^(2 - p) - 1) / (2 - p) below; logarithms at p = 0 and p = 2.
+
+    Source: Yeo & Johnson 2000.
+    """
+    log = np.log1p(np.abs(x))
+    return np.where(x >= 0, _box_cox_of_log(log, power), -_box_cox_of_log(log, 2.0 - power))
+
+
+def inverse_yeo_johnson(z: Array, power: float) -> Array:
+    """The x with yeo_johnson(x, power) = z; where z is beyond the transformation's range, a very large x."""
+    exponent = np.where(z >= 0, power, 2.0 - power)
+    argument = np.maximum(np.abs(z) * exponent, -1.0 + 1e-12)
+    near_zero = np.abs(exponent) < 1e-8
+    log = np.where(near_zero, np.abs(z), np.log1p(argument) / np.where(near_zero, 1.0, exponent))
+    return np.where(z >= 0, 1.0, -1.0) * np.expm1(np.minimum(log, 100.0))
+
+
+def _box_cox_of_log(log: Array, exponent: float) -> Array:
+    return log if abs(exponent) < 1e-8 else np.expm1(exponent * log) / exponent
+
+
+def _scale(y: Array, center: float) -> float:
+    """The spread of the better half, which is the half that matters; wider measures where that is nothing."""
+    q10, q25, q75 = (float(q) for q in np.quantile(y, [0.1, 0.25, 0.75]))
+    for spread in (center - q10, q75 - q25, float(np.max(y)) - float(np.min(y))):
+        if spread > 1e-14 * abs(center) and spread > 1e-300:
+            return spread
+    return 1.0
+
+
+def _squash(x: Array) -> Array:
+    size = np.maximum(np.abs(x), KNEE)
+    return np.where(np.abs(x) <= KNEE, x, np.sign(x) * KNEE * (1.0 + np.log(size / KNEE)))
+
+
+def _unsquash(x: Array) -> Array:
+    beyond = np.minimum(np.maximum(np.abs(x) / KNEE - 1.0, 0.0), 330.0)
+    return np.where(np.abs(x) <= KNEE, x, np.sign(x) * KNEE * np.exp(beyond))
+
+
+def _most_gaussian_power(x: Array) -> float:
+    """The power of the largest profile likelihood, by golden-section search."""
+    if len(x) < 3 or float(np.ptp(x)) < 1e-12:
+        return 1.0
+    log = np.sign(x) * np.log1p(np.abs(x))
+
+    def loss(power: float) -> float:
+        variance = float(np.var(yeo_johnson(x, power)))
+        return float(0.5 * len(x) * np.log(max(variance, 1e-300)) - (power - 1.0) * float(log.sum()))
+
+    low, high = POWERS
+    ratio = (np.sqrt(5.0) - 1.0) / 2.0
+    a, b = high - ratio * (high - low), low + ratio * (high - low)
+    loss_a, loss_b = loss(a), loss(b)
+    for _ in range(N_GOLDEN):
+        if loss_a < loss_b:
+            high, b, loss_b = b, a, loss_a
+            a = high - ratio * (high - low)
+            loss_a = loss(a)
+        else:
+            low, a, loss_a = a, b, loss_b
+            b = low + ratio * (high - low)
+            loss_b = loss(b)
+    return float((low + high) / 2.0)
