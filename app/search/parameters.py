@@ -113,7 +113,8 @@ class _Numeric(Kind):
         step = self._spacing
         if isinstance(self, Int):
             return int((self.high - self.low) // int(step))
-        return math.floor((self.high - self.low) / step + STEP_TOLERANCE)
+        n_steps: int = math.floor((self.high - self.low) / step + STEP_TOLERANCE)
+        return n_steps
 
     @cached_property
     def _decimals(self) -> int | None:
