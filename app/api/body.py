@@ -1,0 +1,104 @@
+"""Reading JSON from strangers.
+
+`StrictRoute` gives every route a request whose body is `application/json`, not too deep, without NUL or lone surrogates
+in its strings, and whose numbers too large for a double are infinite instead of an error.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from fastapi import Request, Response
+from fastapi.routing import APIRoute
+
+from app.api.problems import BadBody
+
+_MAX_DIGITS = 20  # longer integers are beyond every double that is exact; some are beyond every double
+_UNSAFE = re.compile("[\x00\ud800-\udfff]")
+
+
+class StrictRequest(Request):
+    async def json(self) -> Any:
+        if not hasattr(self, "_json"):
+            self._json = parse(await self.body(), max_depth=self.app.state.settings.max_json_depth)
+        return self._json
+
+
+class StrictRoute(APIRoute):
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+
+        async def strict(request: Request) -> Response:
+            request = StrictRequest(request.scope, request.receive)
+            if request.method != "GET":
+                await _check_content_type(request)
+            return await handle(request)
+
+        return strict
+
+
+async def _check_content_type(request: Request) -> None:
+    """Raises: BadBody, 415 with the flag that curl needs."""
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type == "application/json" or media_type.startswith("multipart/"):
+        return
+    if await request.body():
+        raise BadBody(
+            415,
+            "unsupported-media-type",
+            f"the body must be application/json, not {media_type or 'without a type'}; with curl add -H 'Content-Type: application/json'",
+        )
+
+
+def parse(body: bytes, *, max_depth: int) -> Any:
+    """Raises: BadBody; 400 for what is no JSON, 422 for JSON that no call of ours takes."""
+    try:
+        text = body.decode("utf-8-sig")
+    except UnicodeDecodeError as problem:
+        raise BadBody(
+            400, "unreadable-json", f"the body is not UTF-8: {problem.reason} at byte {problem.start}"
+        ) from problem
+    try:
+        value = json.loads(text, parse_int=_integer)
+    except json.JSONDecodeError as problem:
+        raise BadBody(
+            400,
+            "unreadable-json",
+            f"the body is not JSON: {problem.msg} at line {problem.lineno}, column {problem.colno}",
+        ) from problem
+    except RecursionError as problem:
+        raise BadBody(422, "too-deep", f"JSON may be nested {max_depth} deep") from problem
+    _check(value, max_depth)
+    return value
+
+
+def _integer(digits: str) -> int | float:
+    return int(digits) if len(digits) <= _MAX_DIGITS else float(digits)
+
+
+def _check(value: Any, max_depth: int) -> None:
+    level = [value]
+    for _ in range(max_depth + 1):
+        below: list[Any] = []
+        for item in level:
+            if isinstance(item, str):
+                _check_text(item)
+            elif isinstance(item, dict):
+                for name in item:
+                    _check_text(name)
+                below.extend(item.values())
+            elif isinstance(item, list):
+                below.extend(item)
+        if not below:
+            return
+        level = below
+    raise BadBody(422, "too-deep", f"JSON may be nested {max_depth} deep")
+
+
+def _check_text(text: str) -> None:
+    if _UNSAFE.search(text):
+        shown = text[:60].encode("utf-8", "backslashreplace").decode().replace("\x00", "\\x00")
+        raise BadBody(422, "unsafe-text", f"strings hold neither NUL nor lone surrogates, got {shown!r}")

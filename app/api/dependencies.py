@@ -1,0 +1,108 @@
+"""What routes are given: who calls, the store, the study's address. Denied by default: `authenticate` is on the root router."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final
+
+from anyio.to_thread import run_sync
+from fastapi import Depends, Header, Path, Query, Request
+
+from app.db import keys
+from app.db.idempotency import Once
+from app.db.keys import Caller
+from app.db.session import Store
+from app.db.studies import Address
+from app.errors import Forbidden, Invalid, Unauthenticated
+from app.settings import Settings
+
+#: Routes that answer without a key, by their exact template. Everything else needs one as soon as one exists.
+PUBLIC: Final = frozenset({"/", "/healthz", "/readyz", "/docs", "/openapi.json"})
+#: GET routes need `read`; others need what stands here, or `write`.
+SCOPES: Final[dict[tuple[str, str], keys.Scope]] = {
+    ("DELETE", "/v1/studies/{study}"): "admin",
+    ("DELETE", "/v1/studies/{study}/trials/{number}"): "admin",
+}
+
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$"
+Name = Annotated[str, Path(pattern=NAME_PATTERN, description="The study's name", examples=["digits-svm"])]
+Number = Annotated[int, Path(ge=1, le=2**53, description="The trial's number", examples=[12])]
+StudyUid = Annotated[
+    str | None, Query(max_length=64, description="Refuse with 409 `study-replaced` if the name means another study now")
+]
+
+
+def scope_of(method: str, route: str) -> keys.Scope:
+    return SCOPES.get((method, route), "read" if method in ("GET", "HEAD") else "write")
+
+
+async def authenticate(request: Request) -> None:
+    """Finds out who calls, and whether they may.  Raises: Unauthenticated, Forbidden."""
+    route = request.scope["route"].path
+    settings: Settings = request.app.state.settings
+    if route in PUBLIC or (route == "/metrics" and settings.metrics_open):
+        return
+    authorization = request.headers.get("authorization")
+    caller = await run_sync(_caller, request.app.state.store, authorization, settings.auth == "required")
+    needed = scope_of(request.method, route)
+    if needed not in caller.scopes:
+        raise Forbidden(
+            f"this key may {', '.join(sorted(caller.scopes)) or 'nothing'}; this call needs the scope {needed!r}",
+            needed=needed,
+        )
+    request.state.caller = caller
+
+
+def _caller(store: Store, authorization: str | None, required: bool) -> Caller:
+    with store.read() as session:
+        scheme, _, key = (authorization or "").partition(" ")
+        if scheme.lower() == "bearer":
+            found = keys.find(session, key.strip())
+            if found is not None:
+                return found
+            if required or keys.any_exists(session):
+                raise Unauthenticated("this key is not valid; make one with: metatune-server keys create")
+        elif required or keys.any_exists(session):
+            raise Unauthenticated("a key is needed: send the header 'Authorization: Bearer <key>'")
+        return keys.open_caller(session)
+
+
+async def current_caller(request: Request) -> Caller:
+    caller: Caller = request.state.caller
+    return caller
+
+
+async def current_store(request: Request) -> Store:
+    store: Store = request.app.state.store
+    return store
+
+
+CallerDep = Annotated[Caller, Depends(current_caller)]
+StoreDep = Annotated[Store, Depends(current_store)]
+
+
+async def study_address(study: Name, caller: CallerDep, study_uid: StudyUid = None) -> Address:
+    return Address(caller.project_id, study, study_uid)
+
+
+AddressDep = Annotated[Address, Depends(study_address)]
+
+
+async def once(
+    request: Request,
+    caller: CallerDep,
+    idempotency_key: Annotated[
+        str | None,
+        Header(min_length=1, max_length=255, description="The same call again under the same key takes effect once"),
+    ] = None,
+) -> Once | None:
+    """The call under its `Idempotency-Key`, if it has one."""
+    if idempotency_key is None:
+        return None
+    if not idempotency_key.isprintable():
+        raise Invalid("an Idempotency-Key is 1 to 255 printable characters")
+    body = await request.json() if await request.body() else None
+    path = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+    return Once(caller.project_id, idempotency_key, request.method, path, body)
+
+
+OnceDep = Annotated[Once | None, Depends(once)]

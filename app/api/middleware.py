@@ -1,0 +1,137 @@
+"""What surrounds every request: its id, its line in the log, its figures, and whether a browser may send it."""
+
+from __future__ import annotations
+
+import logging
+import re
+import secrets
+import time
+from contextvars import ContextVar
+from ipaddress import ip_address
+from urllib.parse import urlsplit
+
+from prometheus_client import Counter, Histogram
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.api.problems import problem
+
+logger = logging.getLogger("metatune.access")
+
+request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
+_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+REQUESTS = Counter("metatune_http_requests_total", "Requests answered", ["method", "route", "status"])
+SECONDS = Histogram(
+    "metatune_http_request_seconds",
+    "Seconds until the answer had left",
+    ["method", "route"],
+    buckets=(0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
+)
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+
+HEADERS = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"x-frame-options", b"DENY"),
+    (b"cache-control", b"no-store"),
+)
+
+
+class Observed:
+    """Gives the request an id and, when it is answered, a line in the log and its place in the metrics."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        started = time.perf_counter()
+        given = _header(scope, b"x-request-id")
+        own = given if given and _ID.fullmatch(given) else secrets.token_hex(8)
+        request_id.set(own)
+        scope.setdefault("state", {})["request_id"] = own
+        status = 500
+
+        async def sending(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                names = {name for name, _ in message["headers"]}
+                message["headers"] = [
+                    *message["headers"],
+                    *(header for header in HEADERS if header[0] not in names),
+                    (b"x-request-id", own.encode()),
+                ]
+            await send(message)
+
+        try:
+            await self.app(scope, receive, sending)
+        finally:
+            seconds = time.perf_counter() - started
+            route = getattr(scope.get("route"), "path", "unmatched")  # a template: never what a caller typed
+            method = scope["method"] if scope["method"] in METHODS else "OTHER"
+            REQUESTS.labels(method, route, str(status)).inc()
+            SECONDS.labels(method, route).observe(seconds)
+            logger.info(
+                "request",
+                extra={"method": method, "route": route, "status": status, "ms": round(seconds * 1000, 2)},
+            )
+
+
+class Guarded:
+    """Open mode is safe from browsers: `Host` must be a known name, and a foreign `Origin` is refused."""
+
+    def __init__(self, app: ASGIApp, hosts: tuple[str, ...]) -> None:
+        self.app = app
+        self.hosts = frozenset(host.lower() for host in hosts)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            host = _header(scope, b"host") or ""
+            if not self._is_known(_hostname(host)):
+                refusal = problem(
+                    403,
+                    "unknown-host",
+                    f"this server does not answer as {host[:100]!r}; name it in METATUNE_HOSTS if it should",
+                )
+                await refusal(scope, receive, send)
+                return
+            origin = _header(scope, b"origin")
+            if origin is not None and urlsplit_netloc(origin) != host.lower():
+                refusal = problem(403, "foreign-origin", f"requests from pages of {origin[:100]!r} are refused")
+                await refusal(scope, receive, send)
+                return
+        await self.app(scope, receive, send)
+
+    def _is_known(self, name: str) -> bool:
+        if name in self.hosts or name == "localhost":
+            return True
+        try:
+            return ip_address(name).is_loopback
+        except ValueError:
+            return False
+
+
+def _hostname(host: str) -> str:
+    """Of a `Host` header, without port and brackets."""
+    try:
+        return (urlsplit(f"//{host}").hostname or "").lower()
+    except ValueError:
+        return ""
+
+
+def urlsplit_netloc(origin: str) -> str:
+    try:
+        return urlsplit(origin).netloc.lower()
+    except ValueError:
+        return ""
+
+
+def _header(scope: Scope, name: bytes) -> str | None:
+    for key, value in scope["headers"]:
+        if key == name:
+            text: str = value.decode("latin-1")
+            return text
+    return None

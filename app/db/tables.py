@@ -1,0 +1,265 @@
+"""The tables. A rule the database can keep, it keeps; whatever is filtered, ordered or joined on is a column.
+
+JSON columns are PostgreSQL's `json`, not `jsonb`: it keeps the order in which parameters were given.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    CheckConstraint,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Text,
+    UniqueConstraint,
+    text,
+)
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from app.db.session import UtcDateTime
+from app.lifecycle import VISIBLE_STATES
+
+#: SQLite numbers rows by itself only for a column of type INTEGER.
+Id = BigInteger().with_variant(Integer, "sqlite")
+
+NAMES = {
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "ck": "ck_%(table_name)s_%(constraint_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_name)s",
+    "pk": "pk_%(table_name)s",
+}
+
+
+class Base(DeclarativeBase):
+    metadata = MetaData(naming_convention=NAMES)
+    type_annotation_map = {  # noqa: RUF012  (SQLAlchemy reads it so)
+        datetime: UtcDateTime(),
+        dict[str, Any]: JSON(none_as_null=True),
+        list[Any]: JSON(none_as_null=True),
+        str: Text(),
+        int: BigInteger(),
+        float: Float(53),
+        bytes: LargeBinary(),
+    }
+
+
+class Project(Base):
+    __tablename__ = "projects"
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    name: Mapped[str] = mapped_column(String(128), unique=True)
+    created_at: Mapped[datetime]
+
+
+class ApiKey(Base):
+    """`Authorization: Bearer mt_<id>_<secret>`; only a hash of the secret is kept."""
+
+    __tablename__ = "api_keys"
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    project_id: Mapped[int] = mapped_column(ForeignKey("projects.id"))
+    secret_hash: Mapped[bytes]
+    scopes: Mapped[list[Any]]
+    created_at: Mapped[datetime]
+
+
+class Study(Base):
+    """The row every write of the loop locks. Its counters (`n_…`, `next_number`, `revision`) move only under that lock."""
+
+    __tablename__ = "studies"
+    __table_args__ = (
+        Index(
+            "uq_studies_project_id_name",
+            "project_id",
+            "name",
+            unique=True,
+            sqlite_where=text("deleted_at IS NULL"),
+            postgresql_where=text("deleted_at IS NULL"),
+        ),
+        CheckConstraint("state IN ('active', 'paused', 'stopped')", name="state"),
+    )
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    project_id: Mapped[int] = mapped_column(ForeignKey("projects.id"), index=True)
+    uid: Mapped[str] = mapped_column(String(32), unique=True)
+    name: Mapped[str] = mapped_column(String(128))
+    state: Mapped[str] = mapped_column(String(16))
+
+    objectives: Mapped[list[Any]]
+    outcomes: Mapped[list[Any]]
+    algorithm: Mapped[dict[str, Any]]
+    pruning: Mapped[dict[str, Any] | None]
+    seed: Mapped[int]
+    space_version: Mapped[int]
+
+    description: Mapped[str]
+    tags: Mapped[dict[str, Any]]
+    stop: Mapped[dict[str, Any]]
+    metafeatures: Mapped[dict[str, Any]]
+    warm_start: Mapped[str]
+    max_retries: Mapped[int]
+
+    next_number: Mapped[int]
+    #: Goes up with every event; also the id of the event.
+    revision: Mapped[int]
+    n_waiting: Mapped[int]
+    n_running: Mapped[int]
+    n_paused: Mapped[int]
+    n_complete: Mapped[int]
+    n_pruned: Mapped[int]
+    n_failed: Mapped[int]
+    n_infeasible: Mapped[int]
+    n_lost: Mapped[int]
+    #: Of the finished ones, those that were never handed out (imports): they do not count towards `max_trials`.
+    n_imported: Mapped[int]
+
+    first_ask_at: Mapped[datetime | None]
+    paused_at: Mapped[datetime | None]
+    paused_seconds: Mapped[float]
+    created_at: Mapped[datetime]
+    deleted_at: Mapped[datetime | None]
+
+    def counts(self) -> dict[str, int]:
+        return {state: getattr(self, f"n_{state}") for state in VISIBLE_STATES}
+
+
+class StudyTag(Base):
+    """The tags once more, to filter by."""
+
+    __tablename__ = "study_tags"
+    __table_args__ = (Index("ix_study_tags_name_value", "name", "value"),)
+    study_id: Mapped[int] = mapped_column(ForeignKey("studies.id", ondelete="CASCADE"), primary_key=True)
+    name: Mapped[str] = mapped_column(String(128), primary_key=True)
+    value: Mapped[str]
+
+
+class SpaceVersion(Base):
+    __tablename__ = "space_versions"
+    study_id: Mapped[int] = mapped_column(ForeignKey("studies.id", ondelete="CASCADE"), primary_key=True)
+    version: Mapped[int] = mapped_column(primary_key=True)
+    space: Mapped[dict[str, Any]]
+    constraints: Mapped[list[Any]]
+    created_at: Mapped[datetime]
+
+
+class Trial(Base):
+    __tablename__ = "trials"
+    __table_args__ = (
+        UniqueConstraint("study_id", "number"),
+        Index("ix_trials_study_id_config_key", "study_id", "config_key"),
+        Index("ix_trials_study_id_state_waiting", "study_id", "state", "waiting_rank", "waiting_since", "number"),
+        Index("ix_trials_study_id_value", "study_id", "state", "value", "number"),
+        Index(
+            "ix_trials_lease_expires_at",
+            "lease_expires_at",
+            sqlite_where=text("state = 'running'"),
+            postgresql_where=text("state = 'running'"),
+        ),
+        CheckConstraint(
+            "state IN ('waiting','running','paused','complete','pruned','failed','infeasible','lost','removed')",
+            name="state",
+        ),
+        CheckConstraint("number >= 1", name="number"),
+        CheckConstraint(
+            "state <> 'running' OR (lease_token IS NOT NULL AND lease_expires_at IS NOT NULL)", name="lease"
+        ),
+    )
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    study_id: Mapped[int] = mapped_column(ForeignKey("studies.id", ondelete="CASCADE"))
+    number: Mapped[int]
+    state: Mapped[str] = mapped_column(String(16))
+    #: 0 until it is handed out for the first time.
+    attempt: Mapped[int]
+    #: What is to be run; of an enqueued trial that was given in part only that part, until it is handed out.
+    params: Mapped[dict[str, Any]]
+    is_partial: Mapped[bool]
+    #: `SearchSpace.key(params)`; none while the parameters are partial.
+    config_key: Mapped[str | None] = mapped_column(String(64))
+    space_version: Mapped[int]
+    #: Is it legal in the study's current space?
+    in_space: Mapped[bool]
+
+    #: The objective of a study with one, to order by; all of them and the outcomes are in `values`.
+    value: Mapped[float | None]
+    values: Mapped[dict[str, Any] | None] = mapped_column("measured", JSON(none_as_null=True))
+    feasible: Mapped[bool | None]
+    noise: Mapped[float | None]
+    cost: Mapped[float | None]
+    info: Mapped[dict[str, Any]] = mapped_column("metadata", JSON(none_as_null=True))
+    reason: Mapped[str | None]
+    origin: Mapped[dict[str, Any]]
+
+    worker: Mapped[str | None]
+    lease_token: Mapped[str | None] = mapped_column(String(64))
+    lease_expires_at: Mapped[datetime | None]
+    lease_seconds: Mapped[float | None]
+    #: How often its lease ran out since it was created or enqueued again.
+    expiries: Mapped[int]
+    stop_requested: Mapped[bool]
+    #: 0: handed out before (given back, or its lease ran out); 1: enqueued.
+    waiting_rank: Mapped[int | None]
+    waiting_since: Mapped[datetime | None]
+    checkpoint: Mapped[str | None]
+    until_step: Mapped[int | None]
+    created_at: Mapped[datetime]
+    started_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+    #: The study's revision when it was finished: the order of results, without ties.
+    finished_revision: Mapped[int | None]
+
+
+class Report(Base):
+    """A value on the way, kept per attempt and step."""
+
+    __tablename__ = "reports"
+    trial_id: Mapped[int] = mapped_column(ForeignKey("trials.id", ondelete="CASCADE"), primary_key=True)
+    attempt: Mapped[int] = mapped_column(primary_key=True)
+    step: Mapped[int] = mapped_column(primary_key=True)
+    value: Mapped[float | None]
+    values: Mapped[dict[str, Any]] = mapped_column("measured", JSON(none_as_null=True))
+    created_at: Mapped[datetime]
+
+
+class Event(Base):
+    """What happened lately, for those who watch; old ones are dropped."""
+
+    __tablename__ = "events"
+    study_id: Mapped[int] = mapped_column(ForeignKey("studies.id", ondelete="CASCADE"), primary_key=True)
+    revision: Mapped[int] = mapped_column(primary_key=True)
+    type: Mapped[str] = mapped_column(String(32))
+    number: Mapped[int | None]
+    state: Mapped[str] = mapped_column(String(16))
+    created_at: Mapped[datetime]
+
+
+class LogEntry(Base):
+    """Corrections, removals and edits, kept as long as the study."""
+
+    __tablename__ = "study_log"
+    study_id: Mapped[int] = mapped_column(ForeignKey("studies.id", ondelete="CASCADE"), primary_key=True)
+    revision: Mapped[int] = mapped_column(primary_key=True)
+    kind: Mapped[str] = mapped_column(String(32))
+    number: Mapped[int | None]
+    before: Mapped[dict[str, Any] | None]
+    after: Mapped[dict[str, Any] | None]
+    reason: Mapped[str | None]
+    created_at: Mapped[datetime]
+
+
+class IdempotencyKey(Base):
+    """What a POST with an `Idempotency-Key` did, as a reference to the rows it made."""
+
+    __tablename__ = "idempotency_keys"
+    __table_args__ = (Index("ix_idempotency_keys_created_at", "created_at"),)
+    project_id: Mapped[int] = mapped_column(ForeignKey("projects.id"), primary_key=True)
+    key_hash: Mapped[str] = mapped_column(String(64), primary_key=True)
+    fingerprint: Mapped[str] = mapped_column(String(64))
+    reference: Mapped[dict[str, Any]]
+    created_at: Mapped[datetime]

@@ -1,0 +1,330 @@
+"""Trials: the rows behind ask and tell, and the questions asked of them."""
+
+from __future__ import annotations
+
+import math
+import secrets
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import timedelta
+from typing import Any, Literal, cast
+
+from sqlalchemy import Select, and_, case, or_, select
+from sqlalchemy.orm import Session
+
+from app.db.session import database_now
+from app.db.studies import OpenStudy
+from app.db.tables import Report, Trial
+from app.definition import Definition
+from app.errors import TrialNotFound, TrialRemoved
+from app.lifecycle import FINISHED, TrialState
+from app.search.history import Record
+from app.search.suggest import Suggestion
+
+#: The order in which waiting trials are handed out: those that were running once go first.
+GIVEN_BACK, ENQUEUED = 0, 1
+
+Order = Literal["number", "value", "-value"]
+
+
+def make(
+    here: OpenStudy,
+    *,
+    state: TrialState,
+    params: Mapping[str, Any],
+    origin: Mapping[str, Any],
+    config_key: str | None,
+    attempt: int = 0,
+    in_space: bool = True,
+    **fields: Any,
+) -> Trial:
+    """A new trial under the next number of the study's counter."""
+    trial = Trial(
+        study_id=here.study.id,
+        number=here.study.next_number,
+        state="",
+        attempt=attempt,
+        params=dict(params),
+        is_partial=config_key is None,
+        config_key=config_key,
+        space_version=here.study.space_version,
+        in_space=in_space,
+        origin=dict(origin),
+        info=fields.pop("info", {}),
+        created_at=fields.pop("created_at", here.now),
+        expiries=0,
+        stop_requested=False,
+        **fields,
+    )
+    here.study.next_number += 1
+    here.recount(trial, state)
+    here.session.add(trial)
+    here.record("trial.created", state, trial.number)
+    return trial
+
+
+def lease_fields(here: OpenStudy, *, worker: str | None, seconds: float) -> dict[str, Any]:
+    """A new lease, as the columns of the trial that it changes."""
+    return {
+        "worker": worker,
+        "lease_token": secrets.token_urlsafe(16),
+        "lease_seconds": seconds,
+        "lease_expires_at": here.now + timedelta(seconds=seconds),
+        "started_at": here.now,
+    }
+
+
+def lease(here: OpenStudy, trial: Trial, *, worker: str | None, seconds: float) -> None:
+    """Gives the trial to a worker under a new token, as one attempt more."""
+    first_start = trial.started_at
+    for column, value in lease_fields(here, worker=worker, seconds=seconds).items():
+        setattr(trial, column, value)
+    trial.started_at = first_start or here.now
+    trial.attempt += 1
+    trial.stop_requested = False
+    trial.waiting_rank = trial.waiting_since = None
+
+
+def extend(here: OpenStudy, trial: Trial) -> None:
+    assert trial.lease_seconds is not None
+    trial.lease_expires_at = here.now + timedelta(seconds=trial.lease_seconds)
+
+
+def put_back(here: OpenStudy, trial: Trial, *, rank: int) -> None:
+    """Makes the trial wait for the next asker."""
+    here.move(trial, "waiting")
+    trial.waiting_rank, trial.waiting_since = rank, here.now
+    trial.lease_expires_at = None
+
+
+def outcome_fields(
+    definition: Definition, values: Mapping[str, float] | None, feasible: bool | None, reason: str | None
+) -> dict[str, Any]:
+    """What a result writes into the trial's columns."""
+    return {
+        "values": None if values is None else dict(values),
+        "value": values.get(definition.objectives[0].name) if values and definition.is_single else None,
+        "feasible": feasible,
+        "reason": reason,
+    }
+
+
+def origin_json(suggestion: Suggestion) -> dict[str, Any]:
+    origin: dict[str, Any] = {"source": suggestion.source, "prior_weight": 0.0, "speculated": False}
+    if suggestion.why:
+        origin["why"] = suggestion.why
+    if suggestion.exploration is not None:
+        origin["exploration"] = suggestion.exploration
+    return origin
+
+
+def get(here: OpenStudy, number: int) -> Trial:
+    """Raises: TrialNotFound, TrialRemoved."""
+    return existing(here, numbered(here, [number]), number)
+
+
+def existing(here: OpenStudy, found: Mapping[int, Trial], number: int) -> Trial:
+    """The trial of that number among those that were looked up.  Raises: TrialNotFound, TrialRemoved."""
+    trial = found.get(number)
+    if trial is None:
+        raise TrialNotFound(
+            f"study {here.study.name!r} has no trial {number}; its last is {here.study.next_number - 1}"
+        )
+    if trial.state == "removed":
+        raise TrialRemoved(f"trial {number} of study {here.study.name!r} was removed")
+    return trial
+
+
+def numbered(here: OpenStudy, numbers: Iterable[int]) -> dict[int, Trial]:
+    """Those of the numbers that exist, removed ones included."""
+    found = here.session.scalars(select(Trial).where(Trial.study_id == here.study.id, Trial.number.in_(list(numbers))))
+    return {trial.number: trial for trial in found}
+
+
+# --- leases that ran out ----------------------------------------------------------------------------------------
+
+
+def expired_studies(session: Session) -> Sequence[int]:
+    """Ids of the studies with a lease that ran out."""
+    return session.scalars(
+        select(Trial.study_id).where(Trial.state == "running", Trial.lease_expires_at <= database_now()).distinct()
+    ).all()
+
+
+def reclaim_expired(here: OpenStudy) -> None:
+    """Leases that ran out: their trials wait again, or are lost after `max_retries` times. Needs the study's lock."""
+    if here.study.n_running == 0:
+        return
+    overdue = here.session.scalars(
+        select(Trial)
+        .where(Trial.study_id == here.study.id, Trial.state == "running", Trial.lease_expires_at <= here.now)
+        .order_by(Trial.lease_expires_at, Trial.number)
+    ).all()
+    for trial in overdue:
+        trial.expiries += 1
+        if trial.expiries >= max(1, here.study.max_retries):
+            here.move(trial, "lost")
+            trial.lease_expires_at = trial.lease_token = None
+            trial.reason = f"its lease ran out {trial.expiries} times"
+        else:
+            put_back(here, trial, rank=GIVEN_BACK)
+        here.record("trial.expired", trial.state, trial.number)
+
+
+# --- hand-out ---------------------------------------------------------------------------------------------------
+
+
+def waiting(here: OpenStudy, limit: int) -> Sequence[Trial]:
+    """In the order of hand-out."""
+    if here.study.n_waiting == 0:
+        return []
+    return here.session.scalars(
+        select(Trial)
+        .where(Trial.study_id == here.study.id, Trial.state == "waiting")
+        .order_by(Trial.waiting_rank, Trial.waiting_since, Trial.number)
+        .limit(limit)
+    ).all()
+
+
+def held_by(here: OpenStudy, worker: str, limit: int) -> Sequence[Trial]:
+    return here.session.scalars(
+        select(Trial)
+        .where(Trial.study_id == here.study.id, Trial.state == "running", Trial.worker == worker)
+        .order_by(Trial.number)
+        .limit(limit)
+    ).all()
+
+
+def taken(here: OpenStudy, config_key: str) -> bool:
+    """Is this configuration in the study already?"""
+    return (
+        here.session.execute(
+            select(Trial.id)
+            .where(Trial.study_id == here.study.id, Trial.config_key == config_key, Trial.state != "removed")
+            .limit(1)
+        ).first()
+        is not None
+    )
+
+
+# --- what the model learns from ---------------------------------------------------------------------------------
+
+_MODELLED = ("complete", "pruned", "failed", "infeasible", "running", "waiting", "paused", "lost")
+
+
+def records(here: OpenStudy) -> list[Record]:
+    """Finished and pending trials, in one query; a `pruned` one counts with its last report, a lost one not at all."""
+    rows = here.session.execute(
+        select(Trial.number, Trial.params, Trial.state, Trial.values, Trial.noise, Trial.cost, Trial.attempt)
+        .where(Trial.study_id == here.study.id, Trial.state.in_(_MODELLED), Trial.is_partial.is_(False))
+        .order_by(Trial.number)
+    ).all()
+    return [_record(here.definition, row) for row in rows]
+
+
+def _record(definition: Definition, row: Any) -> Record:
+    state = row.state if row.state in FINISHED else ("failed" if row.state == "lost" else "pending")
+    measured: Mapping[str, float] | None = row.values
+    values = outcomes = None
+    if measured is not None and state in ("complete", "pruned"):
+        told = [measured.get(objective.name) for objective in definition.objectives]
+        if all(isinstance(value, (int, float)) for value in told):
+            values = tuple(float(cast(float, value)) for value in told)
+            if all(outcome.name in measured for outcome in definition.outcomes):
+                outcomes = tuple(float(measured[outcome.name]) for outcome in definition.outcomes)
+    if values is None and state in ("complete", "pruned"):
+        state = "failed"  # pruned before its first report: nothing is known of the objective
+    return Record(
+        number=row.number,
+        params=row.params,
+        state=state,
+        values=values,
+        outcomes=outcomes or None,
+        noise=row.noise,
+        cost=row.cost,
+    )
+
+
+# --- lists ------------------------------------------------------------------------------------------------------
+
+
+def page(
+    here: OpenStudy, *, states: Sequence[str], order: Order, after: tuple[float | None, int] | None, limit: int
+) -> Sequence[Trial]:
+    """One page, after the trial (value, number) that ended the last; by value, trials without one come last."""
+    query: Select[tuple[Trial]] = select(Trial).where(Trial.study_id == here.study.id)
+    query = query.where(Trial.state.in_(states)) if states else query.where(Trial.state != "removed")
+    if order == "number":
+        if after is not None:
+            query = query.where(Trial.number > after[1])
+        return here.session.scalars(query.order_by(Trial.number).limit(limit)).all()
+    has_none = case((Trial.value.is_(None), 1), else_=0)
+    value = Trial.value.desc() if order == "-value" else Trial.value.asc()
+    if after is not None:
+        last, number = after
+        if last is None:
+            query = query.where(Trial.value.is_(None), Trial.number > number)
+        else:
+            beyond = Trial.value < last if order == "-value" else Trial.value > last
+            query = query.where(or_(Trial.value.is_(None), beyond, and_(Trial.value == last, Trial.number > number)))
+    return here.session.scalars(query.order_by(has_none, value, Trial.number).limit(limit)).all()
+
+
+def measured(here: OpenStudy) -> Sequence[Trial]:
+    """Complete, feasible trials that the current space allows."""
+    return here.session.scalars(
+        select(Trial)
+        .where(
+            Trial.study_id == here.study.id,
+            Trial.state == "complete",
+            Trial.feasible.is_(True),
+            Trial.in_space.is_(True),
+        )
+        .order_by(Trial.number)
+    ).all()
+
+
+def every(here: OpenStudy) -> Sequence[Trial]:
+    """Removed ones included, by number."""
+    return here.session.scalars(select(Trial).where(Trial.study_id == here.study.id).order_by(Trial.number)).all()
+
+
+# --- reports ----------------------------------------------------------------------------------------------------
+
+
+def reports_of(session: Session, trial: Trial) -> list[Report]:
+    """By step; of a step reported in several attempts the latest one."""
+    rows = session.scalars(select(Report).where(Report.trial_id == trial.id).order_by(Report.step, Report.attempt))
+    return list({report.step: report for report in rows}.values())
+
+
+def last_report(session: Session, trial: Trial) -> Report | None:
+    found = [report for report in reports_of(session, trial) if _is_finite(report)]
+    return found[-1] if found else None
+
+
+def _is_finite(report: Report) -> bool:
+    return all(isinstance(value, (int, float)) and math.isfinite(value) for value in report.values.values())
+
+
+def report_at(session: Session, trial: Trial, step: int) -> Report | None:
+    return session.get(Report, (trial.id, trial.attempt, step))
+
+
+def values_by_step(here: OpenStudy, *, without: Trial) -> dict[int, dict[int, float]]:
+    """The other trials' reports of the first objective: number → step → value; the latest attempt of a step counts."""
+    rows = here.session.execute(
+        select(Trial.number, Report.step, Report.value)
+        .join(Trial, Trial.id == Report.trial_id)
+        .where(
+            Trial.study_id == here.study.id,
+            Trial.id != without.id,
+            Trial.state.in_(("running", "waiting", "paused", "complete", "pruned")),
+            Report.value.is_not(None),
+        )
+        .order_by(Report.attempt)
+    )
+    steps: defaultdict[int, dict[int, float]] = defaultdict(dict)
+    for number, step, value in rows:
+        steps[number][step] = value
+    return dict(steps)

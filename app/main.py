@@ -1,0 +1,63 @@
+"""create_app(): the only place where the parts are joined."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import Depends, FastAPI
+from starlette.middleware import Middleware
+
+from app.api import events, exchange, loop, operations, problems, schema, studies, trials
+from app.api.dependencies import authenticate
+from app.api.desk import AskDesk
+from app.api.middleware import Guarded, Observed
+from app.db.session import Store
+from app.services.upkeep import Upkeep
+from app.settings import Settings
+
+#: Seconds a thread may keep the interpreter while another waits: a computation must not hold up a tell.
+SWITCH_SECONDS = 0.0005
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """The API on the database of the settings, which must be migrated (`metatune-server` does so at its start)."""
+    settings = settings or Settings.from_environment()
+    store = Store(settings.database)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        sys.setswitchinterval(SWITCH_SECONDS)
+        store.check()
+        app.state.closing = asyncio.Event()
+        app.state.desk = AskDesk(store, settings.ask_threads)
+        upkeep = Upkeep(store, settings.sweep_seconds)
+        upkeep.start()
+        yield
+        app.state.closing.set()
+        upkeep.stop()
+        store.dispose()
+
+    app = FastAPI(
+        title="metatune",
+        version=operations.VERSION,
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        max_body_size=settings.max_body_bytes,
+        dependencies=[Depends(authenticate)],
+        middleware=[Middleware(Observed), Middleware(Guarded, hosts=settings.hosts)],
+    )
+    app.state.settings = settings
+    app.state.store = store
+    app.state.multiprocess = operations.MULTIPROCESS in os.environ
+    problems.install(app)
+    for part in (operations, exchange, studies, loop, trials, events):  # `import` before `{study}`
+        app.include_router(part.router)
+    operations.install_docs(app)
+    app.openapi = lambda: schema.document(app)  # type: ignore[method-assign]
+    return app

@@ -1,0 +1,131 @@
+"""Trials that a caller brings along: enqueued to be run, or imported with their results."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any, Literal
+
+from app.db import idempotency, studies, trials
+from app.db.idempotency import Once
+from app.db.session import Store
+from app.db.studies import Address, OpenStudy
+from app.db.tables import Report, Trial
+from app.errors import FieldError, Invalid, SpaceViolation
+from app.services.tell import Outcome, Result, judge
+
+
+@dataclass(frozen=True)
+class Given:
+    """One trial as it was given. Without `result` it is enqueued."""
+
+    params: Mapping[str, Any]
+    result: Result | None = None
+    reports: Mapping[int, float] = field(default_factory=dict)
+    outside: Literal["refuse", "keep"] = "refuse"
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    created_at: datetime | None = None
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+
+
+def add(store: Store, address: Address, given: Sequence[Given], once: Once | None, *, many: bool) -> list[Trial]:
+    """All or none of them, in the order given.
+
+    Raises: SpaceViolation, InvalidMeasurement; with pointers under `/trials/{k}` if `many`.
+    """
+    with store.write() as session:
+        here = studies.open_study(session, address, lock=True)
+        before = idempotency.remembered(session, once)
+        if before is not None:
+            found = trials.numbered(here, before["numbers"])
+            return [found[number] for number in before["numbers"]]
+        made = []
+        for k, one in enumerate(given):
+            try:
+                made.append(_import(here, one) if one.result is not None else _enqueue(here, one))
+            except Invalid as problem:
+                if many:
+                    problem.errors = tuple(
+                        replace(error, pointer=f"/trials/{k}{error.pointer}")
+                        for error in problem.errors or (FieldError("", problem.detail),)
+                    )
+                raise
+        session.flush()
+        _add_reports(here, made, given)
+        idempotency.remember(session, once, {"numbers": [trial.number for trial in made]}, here.now)
+        return made
+
+
+def _enqueue(here: OpenStudy, given: Given) -> Trial:
+    space = here.definition.space
+    params = space.check(given.params, partial=True)
+    is_partial = set(params) != set(space.active(params))
+    return trials.make(
+        here,
+        state="waiting",
+        params=params,
+        origin={"source": "enqueued", "prior_weight": 0.0, "speculated": False},
+        config_key=None if is_partial else space.key(params),
+        info=dict(given.metadata),
+        waiting_rank=trials.ENQUEUED,
+        waiting_since=here.now,
+    )
+
+
+def _import(here: OpenStudy, given: Given) -> Trial:
+    assert given.result is not None
+    space = here.definition.space
+    in_space = True
+    try:
+        params: Mapping[str, Any] = space.check(given.params)
+    except SpaceViolation:
+        if given.outside != "keep":
+            raise
+        params, in_space = given.params, False
+    outcome = _outcome(here, given)
+    trial = trials.make(
+        here,
+        state=outcome.state,
+        params=params,
+        origin={"source": "imported", "prior_weight": 0.0, "speculated": False},
+        config_key=space.key(params),
+        in_space=in_space,
+        info=dict(given.metadata),
+        noise=given.result.noise,
+        cost=given.result.cost,
+        created_at=given.created_at or here.now,
+        started_at=given.started_at,
+        finished_at=given.finished_at or here.now,
+        finished_revision=here.study.revision + 1,
+        **trials.outcome_fields(here.definition, outcome.values, outcome.feasible, outcome.reason),
+    )
+    return trial
+
+
+def _outcome(here: OpenStudy, given: Given) -> Outcome:
+    assert given.result is not None
+    outcome = judge(here.definition, given.result)
+    if outcome.state == "pruned" and given.reports and here.definition.is_single:
+        last = given.reports[max(given.reports)]
+        if math.isfinite(last):
+            return replace(outcome, values={here.definition.objectives[0].name: last})
+    return outcome
+
+
+def _add_reports(here: OpenStudy, made: Sequence[Trial], given: Sequence[Given]) -> None:
+    name = here.definition.objectives[0].name
+    here.session.add_all(
+        Report(
+            trial_id=trial.id,
+            attempt=trial.attempt,
+            step=step,
+            value=value if math.isfinite(value) else None,
+            values={name: value if math.isfinite(value) else str(value)},
+            created_at=here.now,
+        )
+        for trial, one in zip(made, given, strict=True)
+        for step, value in one.reports.items()
+    )

@@ -1,0 +1,336 @@
+"""A study as one document: exported, imported, copied. Everything but the lease tokens.
+
+A trial that was running when it was exported waits after the import: its lease stayed behind.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Any, Literal
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, FiniteFloat, model_validator
+from sqlalchemy import select
+from sqlalchemy.exc import IntegrityError
+
+from app.db import idempotency, studies, trials
+from app.db.idempotency import Once
+from app.db.session import Store
+from app.db.studies import Address, OpenStudy
+from app.db.tables import Event, LogEntry, Report, SpaceVersion, Study, Trial
+from app.errors import FieldError, Invalid, NameTaken, StudyNotFound
+from app.lifecycle import FINISHED, StudyState, TrialState
+from app.search.space import SearchSpace
+from app.services.define_study import SETTINGS, Given, define
+
+FORMAT = 1
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
+Count = Annotated[int, Field(ge=0, le=2**53)]
+
+
+class Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", from_attributes=True)
+
+
+class SpaceDocument(Part):
+    version: Annotated[int, Field(ge=1, le=2**31)]
+    space: dict[str, Any]
+    constraints: list[str]
+    created_at: AwareDatetime
+
+
+class ReportDocument(Part):
+    attempt: Count
+    step: Count
+    values: dict[str, FiniteFloat | Literal["nan", "inf", "-inf"]]
+    created_at: AwareDatetime
+
+
+class TrialDocument(Part):
+    number: Annotated[int, Field(ge=1, le=2**53)]
+    state: TrialState
+    attempt: Count
+    params: dict[str, bool | int | FiniteFloat | str]
+    is_partial: bool = False
+    space_version: Annotated[int, Field(ge=1)]
+    values: dict[str, FiniteFloat] | None = None
+    feasible: bool | None = None
+    noise: Annotated[FiniteFloat, Field(ge=0)] | None = None
+    cost: Annotated[FiniteFloat, Field(ge=0)] | None = None
+    metadata: dict[str, Any] = Field(default_factory=dict)
+    reason: str | None = None
+    origin: dict[str, Any]
+    worker: str | None = None
+    expiries: Count = 0
+    checkpoint: str | None = None
+    created_at: AwareDatetime
+    started_at: AwareDatetime | None = None
+    finished_at: AwareDatetime | None = None
+    finished_revision: Count | None = None
+    reports: list[ReportDocument] = Field(default_factory=list)
+
+
+class EventDocument(Part):
+    revision: Count
+    type: str
+    number: Count | None
+    state: str
+    created_at: AwareDatetime
+
+
+class LogDocument(Part):
+    revision: Count
+    kind: str
+    number: Count | None
+    before: dict[str, Any] | None
+    after: dict[str, Any] | None
+    reason: str | None
+    created_at: AwareDatetime
+
+
+class StudyDocument(Part):
+    """`GET …/export`."""
+
+    format: Literal[1] = FORMAT
+    name: Name
+    uid: Annotated[str, Field(pattern=r"^[0-9a-f]{24}$")]
+    state: StudyState
+    description: str
+    tags: dict[str, str]
+    stop: dict[str, Any]
+    metafeatures: dict[str, Any]
+    warm_start: Literal["auto", "off"]
+    max_retries: Annotated[int, Field(ge=0, le=1000)]
+    objectives: list[dict[str, Any]]
+    outcomes: list[dict[str, Any]]
+    algorithm: dict[str, Any]
+    pruning: dict[str, Any] | None
+    seed: Count
+    space_version: Annotated[int, Field(ge=1)]
+    revision: Count
+    paused_seconds: Annotated[FiniteFloat, Field(ge=0)]
+    first_ask_at: AwareDatetime | None
+    created_at: AwareDatetime
+    spaces: Annotated[list[SpaceDocument], Field(min_length=1)]
+    trials: list[TrialDocument]
+    events: list[EventDocument]
+    log: list[LogDocument]
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> StudyDocument:
+        numbers = [trial.number for trial in self.trials]
+        if numbers != list(range(1, len(numbers) + 1)):
+            raise ValueError("trials must be numbered 1, 2, 3, … with none missing; removed ones keep their place")
+        versions = [space.version for space in self.spaces]
+        if self.space_version not in versions or len(set(versions)) != len(versions):
+            raise ValueError(f"space_version {self.space_version} must be among the spaces, each there once")
+        for kind, revisions in (("events", [e.revision for e in self.events]), ("log", [e.revision for e in self.log])):
+            if len(set(revisions)) != len(revisions) or any(revision > self.revision for revision in revisions):
+                raise ValueError(f"the revisions of {kind} must differ and be at most {self.revision}")
+        for trial in self.trials:
+            steps = [(report.attempt, report.step) for report in trial.reports]
+            if len(set(steps)) != len(steps):
+                raise ValueError(f"trial {trial.number} reports one step twice in one attempt")
+        return self
+
+
+def export(store: Store, address: Address) -> StudyDocument:
+    with store.read() as session:
+        return document(studies.open_study(session, address))
+
+
+def document(here: OpenStudy) -> StudyDocument:
+    session, study = here.session, here.study
+    by_trial: dict[int, list[ReportDocument]] = {}
+    own = select(Report).join(Trial, Trial.id == Report.trial_id).where(Trial.study_id == study.id)
+    for report in session.scalars(own.order_by(Report.trial_id, Report.attempt, Report.step)):
+        by_trial.setdefault(report.trial_id, []).append(ReportDocument.model_validate(report))
+    columns = {name: getattr(study, name) for name in StudyDocument.model_fields if hasattr(Study, name)}
+    return StudyDocument(
+        **columns,
+        spaces=[SpaceDocument.model_validate(version) for version in studies.space_versions(here)],
+        trials=[_trial_document(trial, by_trial.get(trial.id, [])) for trial in trials.every(here)],
+        events=[EventDocument.model_validate(row) for row in _rows(here, Event)],
+        log=[LogDocument.model_validate(row) for row in _rows(here, LogEntry)],
+    )
+
+
+def _rows(here: OpenStudy, table: type[Event] | type[LogEntry]) -> Sequence[Any]:
+    return here.session.scalars(select(table).where(table.study_id == here.study.id).order_by(table.revision)).all()
+
+
+def _trial_document(trial: Trial, reports: list[ReportDocument]) -> TrialDocument:
+    names = set(TrialDocument.model_fields) - {"metadata", "reports"}
+    return TrialDocument(**{name: getattr(trial, name) for name in names}, metadata=trial.info, reports=reports)
+
+
+# --- import -----------------------------------------------------------------------------------------------------
+
+
+def import_study(
+    store: Store, project_id: int, whole: StudyDocument, *, name: str | None, once: Once | None
+) -> OpenStudy:
+    """All or nothing.  Raises: NameTaken, and Invalid for a document whose parts do not fit together."""
+    name = name or whole.name
+    given = Given(
+        name,
+        {
+            "space": next(space.space for space in whole.spaces if space.version == whole.space_version),
+            "constraints": next(space.constraints for space in whole.spaces if space.version == whole.space_version),
+            "objectives": whole.objectives,
+            "outcomes": whole.outcomes,
+            "algorithm": whole.algorithm,
+            "pruning": whole.pruning or "off",
+            "seed": whole.seed,
+        },
+    )
+    try:
+        definition = define(given)
+    except (KeyError, TypeError) as problem:
+        raise Invalid(
+            f"the definition in the document is not whole: {problem}", errors=[FieldError("", str(problem))]
+        ) from problem
+    for index, version in enumerate(whole.spaces):
+        _parse(version, index)
+    settings = {setting: getattr(whole, setting) for setting in SETTINGS}
+    try:
+        with store.write() as session:
+            before = idempotency.remembered(session, once)
+            if before is not None:
+                return studies.open_study(session, Address(project_id, before["name"], before["uid"]))
+            _must_be_free(store, session, project_id, name)
+            here = studies.insert(session, project_id, name, definition, settings)
+            if session.scalars(select(Study.id).where(Study.uid == whole.uid)).first() is None:
+                here.study.uid = whole.uid
+            _fill(here, whole)
+            session.flush()
+            idempotency.remember(session, once, {"name": name, "uid": here.study.uid}, here.now)
+            return here
+    except IntegrityError as problem:
+        raise NameTaken(f"study {name!r} was made by another call meanwhile; import with ?name=another") from problem
+
+
+def copy(store: Store, address: Address, *, name: str, once: Once | None) -> OpenStudy:
+    """A study of its own with the same definition, trials and numbers.  Raises: NameTaken, StudyNotFound."""
+    whole = export(store, address)
+    return import_study(store, address.project_id, whole, name=name, once=once)
+
+
+def _parse(version: SpaceDocument, index: int) -> SearchSpace:
+    try:
+        return SearchSpace.from_json(version.space, version.constraints)
+    except Invalid as problem:
+        problem.errors = tuple(FieldError(f"/spaces/{index}{e.pointer}", e.detail) for e in problem.errors)
+        raise
+
+
+def _must_be_free(store: Store, session: Any, project_id: int, name: str) -> None:
+    try:
+        studies.open_study(session, Address(project_id, name))
+    except StudyNotFound:
+        return
+    raise NameTaken(f"study {name!r} is there already; import it under another name with ?name=another")
+
+
+def _fill(here: OpenStudy, whole: StudyDocument) -> None:
+    """The rows of the document, under the new study."""
+    session, study = here.session, here.study
+    session.query(Event).where(Event.study_id == study.id).delete()
+    session.query(SpaceVersion).where(SpaceVersion.study_id == study.id).delete()
+    session.expire(study)
+    session.add_all(SpaceVersion(study_id=study.id, **space.model_dump()) for space in whole.spaces)
+    study.space_version, study.state = whole.space_version, whole.state
+    study.paused_at = here.now if whole.state == "paused" and whole.first_ask_at else None
+    study.paused_seconds, study.first_ask_at, study.created_at = (
+        whole.paused_seconds,
+        whole.first_ask_at,
+        whole.created_at,
+    )
+    made = [_trial(here, one) for one in whole.trials]
+    session.add_all(made)
+    session.flush()
+    session.add_all(
+        Report(
+            trial_id=trial.id,
+            value=next((value for value in report.values.values() if isinstance(value, float)), None),
+            **report.model_dump(),
+        )
+        for trial, one in zip(made, whole.trials, strict=True)
+        for report in one.reports
+    )
+    session.add_all(Event(study_id=study.id, **event.model_dump()) for event in whole.events)
+    session.add_all(LogEntry(study_id=study.id, **entry.model_dump()) for entry in whole.log)
+    study.next_number, study.revision = len(made) + 1, whole.revision
+    session.flush()
+
+
+def _trial(here: OpenStudy, one: TrialDocument) -> Trial:
+    definition = here.definition
+    fields = one.model_dump(exclude={"reports", "metadata", "state", "values", "feasible", "reason"})
+    missing = one.state == "complete" and not set(definition.measured) <= set(one.values or {})
+    if missing:
+        raise Invalid(
+            f"trial {one.number} is complete without a value for each of {', '.join(definition.measured)}",
+            errors=[FieldError(f"/trials/{one.number - 1}/values", "is not whole")],
+        )
+    state: TrialState = "waiting" if one.state in ("running", "paused") else one.state
+    trial = Trial(
+        study_id=here.study.id,
+        state="",
+        config_key=None if one.is_partial else definition.space.key(one.params),
+        in_space=_in_space(definition.space, one),
+        info=one.metadata,
+        stop_requested=False,
+        waiting_rank=(trials.GIVEN_BACK if one.attempt else trials.ENQUEUED) if state == "waiting" else None,
+        waiting_since=here.now if state == "waiting" else None,
+        **fields,
+        **trials.outcome_fields(definition, one.values, one.feasible, one.reason),
+    )
+    if state in FINISHED and trial.finished_revision is None:
+        trial.finished_revision = 0
+    here.recount(trial, state)
+    return trial
+
+
+def _in_space(space: SearchSpace, one: TrialDocument) -> bool:
+    try:
+        space.check(one.params, partial=one.is_partial)
+    except Invalid:
+        return False
+    return True
+
+
+# --- csv --------------------------------------------------------------------------------------------------------
+
+_COLUMNS = ("number", "state", "attempt", "feasible", "noise", "cost", "reason", "worker", "space_version")
+_TIMES = ("created_at", "started_at", "finished_at")
+
+
+def csv_lines(whole: StudyDocument) -> Iterator[str]:
+    """One line a trial: its columns, `params.*` (of every version of the space) and `values.*`."""
+    params = list(dict.fromkeys(name for trial in whole.trials for name in trial.params))
+    values = [one["name"] for one in (*whole.objectives, *whole.outcomes)]
+    header = [*_COLUMNS, *(f"params.{name}" for name in params), *(f"values.{name}" for name in values), *_TIMES]
+    yield _line(header)
+    for trial in whole.trials:
+        if trial.state == "removed":
+            continue
+        row = [getattr(trial, column) for column in _COLUMNS]
+        row += [trial.params.get(name) for name in params]
+        row += [(trial.values or {}).get(name) for name in values]
+        row += [None if at is None else at.isoformat() for at in (getattr(trial, time) for time in _TIMES)]
+        yield _line(row)
+
+
+def _line(cells: Sequence[Any]) -> str:
+    buffer = io.StringIO()
+    csv.writer(buffer, lineterminator="\r\n").writerow([_cell(cell) for cell in cells])
+    return buffer.getvalue()
+
+
+def _cell(cell: Any) -> Any:
+    """A text that a spreadsheet would take for a formula gets a quote in front."""
+    if isinstance(cell, bool):
+        return str(cell).lower()
+    return f"'{cell}" if isinstance(cell, str) and cell[:1] in ("=", "+", "-", "@", "\t", "\r") else cell

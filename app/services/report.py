@@ -1,0 +1,157 @@
+"""Report and heartbeat: a running trial says that it lives, and learns whether it should go on."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from app.db import studies, trials
+from app.db.session import Store
+from app.db.studies import Address, OpenStudy
+from app.db.tables import Report, Trial
+from app.errors import IllegalMove, ReportDiffers, TrialFinishedDifferently, TrialRemoved
+from app.lifecycle import FINISHED
+from app.search.pruning import Decision
+from app.services.tell import check_lease, check_names
+
+
+@dataclass(frozen=True)
+class Word:
+    """What the trial hears back."""
+
+    prune: bool = False
+    stop: bool = False
+    reason: str | None = None
+    rung: int | None = None
+    lease_expires_at: datetime | None = None
+
+
+REMOVED = Word(stop=True, reason="trial-removed")
+
+
+def report(
+    store: Store,
+    address: Address,
+    number: int,
+    *,
+    step: int,
+    values: Mapping[str, float] | None,
+    value: float | None,
+    lease: str | None,
+) -> Word:
+    """Keeps the value of a step, per attempt, and decides about pruning.
+
+    Raises: LeaseLost, ReportDiffers, TrialFinishedDifferently, InvalidMeasurement.
+    """
+    with store.write() as session:
+        here = studies.open_study(session, address, lock=True)
+        try:
+            trial = trials.get(here, number)
+        except TrialRemoved:
+            return REMOVED
+        told = objective_values(here, values, value)
+        kept = trials.report_at(session, trial, step)
+        if kept is not None and kept.values != told:
+            raise ReportDiffers(
+                f"trial {number} reported {kept.values} at step {step} already; report a later step", here=kept.values
+            )
+        if kept is not None and trial.state in FINISHED:
+            return Word()
+        revive(here, trial, lease)
+        if kept is None:
+            first = next(iter(told.values()))
+            session.add(
+                Report(
+                    trial_id=trial.id,
+                    attempt=trial.attempt,
+                    step=step,
+                    value=first if isinstance(first, float) else None,
+                    values=told,
+                    created_at=here.now,
+                )
+            )
+            session.flush()
+            here.record("trial.reported", trial.state, number)
+        decision = _decide(here, trial, step, told)
+        word = _word(here, trial)
+        return replace(word, prune=decision.prune, rung=decision.rung, reason=word.reason or decision.reason)
+
+
+def heartbeat(
+    store: Store,
+    address: Address,
+    number: int,
+    *,
+    checkpoint: str | None,
+    metadata: Mapping[str, Any],
+    lease: str | None,
+) -> Word:
+    """Extends the lease; keeps where the last checkpoint is.  Raises: LeaseLost, TrialFinishedDifferently."""
+    with store.write() as session:
+        here = studies.open_study(session, address, lock=True)
+        try:
+            trial = trials.get(here, number)
+        except TrialRemoved:
+            return REMOVED
+        revive(here, trial, lease)
+        trial.checkpoint = trial.checkpoint if checkpoint is None else checkpoint
+        if metadata:
+            trial.info = {**trial.info, **metadata}
+        return _word(here, trial)
+
+
+def objective_values(here: OpenStudy, values: Mapping[str, float] | None, value: float | None) -> dict[str, Any]:
+    """By objective's name; a non-finite number as its word, since JSON has none.
+
+    Raises: InvalidMeasurement, if a name is missing or unknown.
+    """
+    objectives = replace(here.definition, outcomes=())
+    single = objectives.objectives[0].name if objectives.is_single else "value"
+    told = values if values is not None else {} if value is None else {single: value}
+    check_names(objectives, told)
+    return {
+        name: float(told[name]) if math.isfinite(told[name]) else str(float(told[name])) for name in objectives.measured
+    }
+
+
+def revive(here: OpenStudy, trial: Trial, lease: str | None) -> None:
+    """Checks that the caller may still speak for the trial, and extends its lease.
+
+    A lease that ran out while nobody else took the trial is taken up again: the worker was only slow.
+    Raises: TrialFinishedDifferently, LeaseLost, IllegalMove.
+    """
+    if trial.state in FINISHED:
+        raise TrialFinishedDifferently(
+            f"trial {trial.number} is {trial.state} already: somebody else told its result; stop working on it",
+            here={"state": trial.state, "values": trial.values},
+        )
+    check_lease(trial, lease)
+    if trial.state == "waiting" and lease is not None:
+        here.move(trial, "running")
+        trial.waiting_rank = trial.waiting_since = None
+        here.record("trial.started", trial.state, trial.number)
+    if trial.state != "running":
+        raise IllegalMove(
+            f"trial {trial.number} is {trial.state}, not running; ask for a trial first", state=trial.state
+        )
+    trials.extend(here, trial)
+
+
+def _decide(here: OpenStudy, trial: Trial, step: int, told: Mapping[str, Any]) -> Decision:
+    rule = here.definition.pruning
+    if rule.rule == "off":
+        return Decision(prune=False)
+    value = next(iter(told.values()))
+    if isinstance(value, str):
+        return Decision(prune=True, reason=f"the value is {value}")
+    own = {report.step: report.value for report in trials.reports_of(here.session, trial) if report.value is not None}
+    others = list(trials.values_by_step(here, without=trial).values())
+    return rule.decide(step, value, own, others, here.definition.direction)
+
+
+def _word(here: OpenStudy, trial: Trial) -> Word:
+    reason = "study-stopped" if here.study.state == "stopped" else "stop-requested" if trial.stop_requested else None
+    return Word(stop=reason is not None, reason=reason, lease_expires_at=trial.lease_expires_at)

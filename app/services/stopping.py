@@ -1,0 +1,93 @@
+"""When is a study over?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from app.db import studies, trials
+from app.db.studies import OpenStudy
+from app.search.pareto import non_dominated
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How many trials may still be handed out (None: no limit), and why no more, once it is 0."""
+
+    left: int | None
+    reason: str | None
+
+
+def budget(here: OpenStudy) -> Budget:
+    """What the study's `stop` conditions leave."""
+    stop, study = here.study.stop, here.study
+    if "target" in stop and target_reached(here, stop["target"]):
+        return Budget(0, "target")
+    if "patience" in stop and stagnation(here) >= stop["patience"]:
+        return Budget(0, "patience")
+    if "max_seconds" in stop and active_seconds(here) >= stop["max_seconds"]:
+        return Budget(0, "max_seconds")
+    if "max_cost" in stop and studies.told_cost(here) >= stop["max_cost"]:
+        return Budget(0, "max_cost")
+    if "max_trials" in stop:
+        spent = (
+            study.n_running + study.n_complete + study.n_pruned + study.n_failed + study.n_infeasible - study.n_imported
+        )
+        left = max(0, stop["max_trials"] - spent)
+        return Budget(left, None if left else "max_trials")
+    return Budget(None, None)
+
+
+def target_reached(here: OpenStudy, target: float | dict[str, float]) -> bool:
+    """One objective: by the best trial. Several: by one trial that is good enough in each that is named."""
+    if isinstance(target, dict):
+        direction = {objective.name: objective.direction for objective in here.definition.objectives}
+        return any(
+            all(_at_least_as_good(trial.values[name], bound, direction[name]) for name, bound in target.items())
+            for trial in trials.measured(here)
+            if trial.values is not None
+        )
+    best = studies.best(here)
+    return (
+        best is not None and best.value is not None and _at_least_as_good(best.value, target, here.definition.direction)
+    )
+
+
+def _at_least_as_good(value: float, bound: float, direction: str) -> bool:
+    return value <= bound if direction == "minimize" else value >= bound
+
+
+def stagnation(here: OpenStudy) -> int:
+    """Complete trials since the best one (with several objectives: since the front last changed)."""
+    if here.definition.is_single:
+        best = studies.best(here)
+        newest = best.finished_revision if best is not None else None
+    else:
+        candidates = trials.measured(here)
+        newest = None
+        if candidates:
+            front = non_dominated(minimised(here, candidates))
+            newest = max(
+                trial.finished_revision or 0 for trial, is_best in zip(candidates, front, strict=True) if is_best
+            )
+    return studies.complete_since(here, newest or 0)
+
+
+def minimised(here: OpenStudy, measured: object) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
+    """(n, objectives): the trials' values with the directions undone."""
+    objectives = here.definition.objectives
+    sign = np.array([1.0 if objective.direction == "minimize" else -1.0 for objective in objectives])
+    rows = [[trial.values[objective.name] for objective in objectives] for trial in measured]  # type: ignore[attr-defined]
+    return np.array(rows, dtype=np.float64).reshape(len(rows), len(objectives)) * sign
+
+
+def active_seconds(here: OpenStudy) -> float:
+    """Since the first ask, pauses left out."""
+    study = here.study
+    if study.first_ask_at is None:
+        return 0.0
+    paused = study.paused_seconds
+    if study.paused_at is not None:
+        paused += (here.now - study.paused_at).total_seconds()
+    return (here.now - study.first_ask_at).total_seconds() - paused

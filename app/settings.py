@@ -1,0 +1,47 @@
+"""Every environment variable, read once, typed. The command line overrides what it names."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+PREFIX = "METATUNE_"
+
+
+def _split(text: object) -> object:
+    return tuple(part.strip() for part in text.split(",") if part.strip()) if isinstance(text, str) else text
+
+
+class Settings(BaseModel):
+    """`METATUNE_DATABASE`, `METATUNE_HOST`, … : the field's name in capitals behind the prefix."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    database: str = "sqlite:///metatune.db"
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535)] = 8000
+    workers: Annotated[int, Field(ge=1, le=64)] = 1
+    #: `required`: every call needs a key, also before the first one is made.
+    auth: Literal["auto", "required"] = "auto"
+    #: Names the server answers to beside loopback, as a browser would send them in `Host`.
+    hosts: Annotated[tuple[str, ...], BeforeValidator(_split)] = ()
+    #: Serve `/metrics` without a key.
+    metrics_open: bool = False
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    max_body_bytes: Annotated[int, Field(ge=1024)] = 16 * 2**20
+    max_json_depth: Annotated[int, Field(ge=8, le=200)] = 64
+    #: Computations of suggestions at one time in one process; asks beyond wait without holding a thread.
+    ask_threads: Annotated[int, Field(ge=1, le=64)] = 2
+    #: Seconds between two sweeps of expired leases (they also expire whenever their study is touched).
+    sweep_seconds: Annotated[float, Field(gt=0)] = 5.0
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] | None = None) -> Settings:
+        """Raises: pydantic.ValidationError, naming the variable that is wrong; unknown METATUNE_ names are left alone."""
+        given = os.environ if environment is None else environment
+        return cls.model_validate(
+            {name: given[PREFIX + name.upper()] for name in cls.model_fields if PREFIX + name.upper() in given}
+        )
