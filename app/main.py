@@ -16,8 +16,8 @@ from fastapi import Depends, FastAPI
 from starlette.middleware import Middleware
 
 from app.api import events, exchange, loop, operations, problems, schema, studies, trials
-from app.api.dependencies import authenticate
-from app.api.desk import AskDesk
+from app.api.dependencies import authenticate, callers
+from app.api.desk import Desk
 from app.api.middleware import Guarded, Observed
 from app.db.session import Store
 from app.services.upkeep import Upkeep
@@ -54,7 +54,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         store.check()
         app.state.closing = asyncio.Event()
         end_streams_on_signal(app.state.closing)
-        app.state.desk = AskDesk(store, settings.ask_threads)
+        app.state.desk = Desk(store, settings.ask_threads)
+        app.state.callers = callers(store, settings)
         upkeep = Upkeep(store, settings.sweep_seconds)
         upkeep.start()
         yield

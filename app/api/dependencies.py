@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Final
 
-from anyio.to_thread import run_sync
 from fastapi import Depends, Header, Path, Query, Request
+from sqlalchemy.orm import Session
 
+from app.api.gather import Gather
 from app.db import keys
 from app.db.idempotency import Once
 from app.db.keys import Caller
@@ -42,7 +43,7 @@ async def authenticate(request: Request) -> None:
     if route in PUBLIC or (route == "/metrics" and settings.metrics_open):
         return
     authorization = request.headers.get("authorization")
-    caller = await run_sync(_caller, request.app.state.store, authorization, settings.auth == "required")
+    caller = await request.app.state.callers.submit(None, authorization)
     needed = scope_of(request.method, route)
     if needed not in caller.scopes:
         raise Forbidden(
@@ -52,18 +53,27 @@ async def authenticate(request: Request) -> None:
     request.state.caller = caller
 
 
-def _caller(store: Store, authorization: str | None, required: bool) -> Caller:
-    with store.read() as session:
-        scheme, _, key = (authorization or "").partition(" ")
-        if scheme.lower() == "bearer":
-            found = keys.find(session, key.strip())
-            if found is not None:
-                return found
-            if required or keys.any_exists(session):
-                raise Unauthenticated("this key is not valid; make one with: metatune-server keys create")
-        elif required or keys.any_exists(session):
-            raise Unauthenticated("a key is needed: send the header 'Authorization: Bearer <key>'")
+def callers(store: Store, settings: Settings) -> Gather[None, str | None, Caller]:
+    """The look-up of callers by their `Authorization`: calls that arrive together share one, and none is remembered."""
+
+    def look_up(_: None, authorizations: list[str | None]) -> list[Caller | Exception]:
+        with store.read() as session:
+            is_open = settings.auth != "required" and not keys.any_exists(session)
+            known = {given: _caller(session, given, is_open) for given in set(authorizations)}
+            return [known[given] for given in authorizations]
+
+    return Gather(look_up, threads=1, at_once=256)
+
+
+def _caller(session: Session, authorization: str | None, is_open: bool) -> Caller | Exception:
+    scheme, _, key = (authorization or "").partition(" ")
+    if is_open:
         return keys.open_caller(session)
+    if scheme.lower() != "bearer":
+        return Unauthenticated("a key is needed: send the header 'Authorization: Bearer <key>'")
+    return keys.find(session, key.strip()) or Unauthenticated(
+        "this key is not valid; make one with: metatune-server keys create"
+    )
 
 
 async def current_caller(request: Request) -> Caller:

@@ -12,7 +12,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from app.api.body import StrictRoute
 from app.api.dependencies import AddressDep, Number, OnceDep, StoreDep
-from app.api.desk import AskDesk
+from app.api.desk import Desk
 from app.api.problems import Problem, field_error, problem_body
 from app.api.trials import Nothing, Scalar, Told, TrialOut, with_uid
 from app.api.wire import Answer, Body, Lease, Measured, Metadata, Time, Uid, Word
@@ -22,7 +22,7 @@ from app.db.studies import Address
 from app.errors import AppError, Invalid, NotAcceptable, NotAvailableYet
 from app.services import move_trial, report
 from app.services.ask import AskCall, Asked
-from app.services.tell import Result, tell, tell_many
+from app.services.tell import Result, tell_many
 
 router = APIRouter(prefix="/v1/studies/{study}", tags=["loop"], route_class=StrictRoute)
 
@@ -91,7 +91,7 @@ async def ask_for_trials(
     ran out, enqueued ones, new ones. `Accept: text/plain` answers lines for a shell's `eval`.
     """
     body = body or Ask()
-    desk: AskDesk = request.app.state.desk
+    desk: Desk = request.app.state.desk
     in_shell = _wants_plain_text(request)
     if in_shell:
         await _check_shell(request, store, address, body)
@@ -187,9 +187,10 @@ class Tell(Told):
 
 
 @router.post("/trials/{number}/tell", summary="Tell how a trial ended")
-def tell_trial(address: AddressDep, number: Number, body: Tell, store: StoreDep) -> TrialOut:
+async def tell_trial(request: Request, address: AddressDep, number: Number, body: Tell) -> TrialOut:
     """Idempotent: the same result again is 200, a different one 409 `trial-finished-differently`, and the first stands."""
-    return TrialOut.of(tell(store, with_uid(address, body.study_uid), body.result(number)))
+    desk: Desk = request.app.state.desk
+    return TrialOut.of(await desk.tell(with_uid(address, body.study_uid), body.result(number)))
 
 
 class TellMany(Body):

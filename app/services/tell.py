@@ -47,14 +47,6 @@ class Outcome:
     reason: str | None
 
 
-def tell(store: Store, address: Address, result: Result) -> Trial:
-    """Raises: what `tell_many` gives as an item."""
-    (answer,) = tell_many(store, address, [result])
-    if isinstance(answer, AppError):
-        raise answer
-    return answer
-
-
 def tell_many(store: Store, address: Address, results: list[Result]) -> list[Trial | AppError]:
     """In the order given, in one transaction; each takes effect or fails by itself.
 

