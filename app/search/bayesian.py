@@ -31,6 +31,7 @@ MAX_CONDITIONED = 500
 N_RESTARTED = 40  # below this many trials the posterior of hyperparameters has several modes
 N_FIT_STARTS = 3
 N_CENTERS = 4
+MAX_TOLD_STD = 10.0  # standardised units: such a trial says nothing
 AUGMENTATION = 0.05
 MODEL_STREAM, POINT_STREAM, WEIGHT_STREAM = 0x0F17, 0x0A5C, 0x0E16
 
@@ -196,7 +197,8 @@ def model(embedding: Embedding, units: Array, y: Array, noise_std: Array, rng: n
         noise_std: (n,) standard errors in the units of y, NaN where not told.
     """
     warping = Warping.fit(y)
-    told = np.where(np.isnan(noise_std), 0.0, np.minimum(noise_std * warping.slope(y), 10.0)) ** 2
+    with np.errstate(over="ignore"):
+        told = np.where(np.isnan(noise_std), 0.0, np.minimum(noise_std * warping.slope(y), MAX_TOLD_STD)) ** 2
     return Modelled(_conditioned(embedding, units, warping.forward(y), told, rng), warping)
 
 

@@ -199,7 +199,7 @@ def log_posterior(
     K = covariance.copy()
     K[np.diag_indices(n)] += noise_variance + told_variance
     L, info = dpotrf(K, lower=1, clean=1)
-    if info != 0:
+    if info != 0 or not np.isfinite(L[-1, -1]):
         return LogDensity(-FAILED, np.zeros(D + 3))
     residual = y - mean
     alpha = dpotrs(L, residual, lower=1)[0]
@@ -228,6 +228,6 @@ def _factorised(embedding: Embedding, theta: Array, units: Array, told_variance:
         K = covariance.copy()
         K[np.diag_indices(len(Z))] += noise_variance + told_variance + jitter * amplitude
         L, info = dpotrf(K, lower=1, clean=1)
-        if info == 0:
+        if info == 0 and np.isfinite(L[-1, -1]):
             return Z, np.asarray(L, dtype=np.float64), covariance
     raise NotPositiveDefinite(f"the covariance of {len(Z)} trials has no Cholesky factor")

@@ -1,0 +1,79 @@
+"""Log expected improvement against integration and its limits; gradients against differences."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.integrate import quad
+from scipy.stats import norm
+
+from app.search.acquisition import Acquisition, exploration_share, log_expected_improvement, log_h
+from app.search.kernels import Embedding
+from app.search.priors import HyperPrior
+from app.search.space import Float, SearchSpace
+from app.search.surrogate import Surrogate, condition
+
+SPACE = SearchSpace({f"x{j}": Float(0, 1) for j in range(3)})
+
+
+def surrogate(seed: int) -> Surrogate:
+    rng = np.random.default_rng(seed)
+    return condition(
+        Embedding.of(SPACE), HyperPrior(3).mode, rng.random((12, 3)), rng.standard_normal(12), np.zeros(12)
+    )
+
+
+@pytest.mark.parametrize(
+    ("mean", "std", "best"), [(0.0, 1.0, 0.0), (1.0, 0.5, 0.3), (-2.0, 0.1, 1.0), (3.0, 1.0, 0.0), (5.0, 2.0, 1.0)]
+)
+def test_expected_improvement_agrees_with_numerical_integration(mean: float, std: float, best: float) -> None:
+    def improvement(f: float) -> float:
+        return (best - f) * norm.pdf(f, mean, std)
+
+    expected, _ = quad(improvement, mean - 12 * std, best, epsabs=1e-14, epsrel=1e-11, points=[min(mean, best - 1e-9)])
+    actual = log_expected_improvement(np.array([mean]), np.array([std]), best)[0]
+    assert actual == pytest.approx(np.log(expected), rel=1e-8)
+
+
+def test_log_h_is_smooth_and_increasing_over_its_three_branches() -> None:
+    z = np.concatenate([-np.logspace(12, -8, 4001), np.linspace(0, 10, 1001)])
+    values = log_h(z)
+    assert np.isfinite(values).all()
+    assert (np.diff(values) > 0).all()
+    for edge in (-1.0, -1e3):
+        below, above = log_h(np.array([edge * (1 + 1e-9), edge * (1 - 1e-9)]))
+        assert below == pytest.approx(above, rel=1e-8)
+
+
+def test_log_h_far_out_is_its_asymptote() -> None:
+    z = -1e3
+    expected = -(z**2) / 2 - 0.5 * np.log(2 * np.pi) - 2 * np.log(-z) + np.log1p(-3 / z**2)
+    assert log_h(np.array([z]))[0] == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("best", [0.0, -5.0, None])
+def test_the_gradient_of_the_acquisition_is_its_finite_difference(best: float | None) -> None:
+    acquisition = Acquisition(surrogate(0), best, (surrogate(1), surrogate(2)), (0.3, -2.0))
+    at = np.random.default_rng(5).random((5, 3))
+    values, gradient = acquisition.value_and_gradient(at)
+    np.testing.assert_allclose(values, acquisition.value(at), rtol=1e-12)
+    for j in range(3):
+        step = 1e-6 * np.eye(3)[j]
+        expected = (acquisition.value(at + step) - acquisition.value(at - step)) / 2e-6
+        np.testing.assert_allclose(gradient[:, j], expected, rtol=2e-4, atol=1e-5)
+
+
+def test_the_probability_of_feasibility_is_added_in_logarithms() -> None:
+    limit = surrogate(1)
+    at = np.random.default_rng(5).random((5, 3))
+    prediction = limit.predict(at)
+    expected = np.log(norm.cdf((0.3 - prediction.mean) / prediction.std))
+    both = Acquisition(surrogate(0), 0.0, (limit,), (0.3,)).value(at) - Acquisition(surrogate(0), 0.0).value(at)
+    np.testing.assert_allclose(both, expected, rtol=1e-9, atol=1e-12)
+
+
+def test_exploration_is_everything_at_the_incumbents_mean_and_nothing_where_improvement_is_sure() -> None:
+    assert exploration_share(0.0, 1.0, 0.0) == pytest.approx(1.0)
+    assert exploration_share(-5.0, 0.1, 0.0) < 1e-100
+    z = 0.7
+    assert exploration_share(-0.7, 1.0, 0.0) == pytest.approx(norm.pdf(z) / (norm.pdf(z) + z * norm.cdf(z)))

@@ -1,0 +1,58 @@
+"""Trials as arrays."""
+
+from __future__ import annotations
+
+import math
+import random
+
+import numpy as np
+import pytest
+
+from app.errors import InvalidMeasurement
+from app.search.history import Goal, History, Record
+from app.search.space import Categorical, Float, SearchSpace
+
+SPACE = SearchSpace({"x": Float(0, 1), "k": Categorical(("a", "b"))})
+GOAL = Goal(("minimize", "maximize"), (("at_most", 5.0), ("at_least", 2.0)))
+RECORDS = [
+    Record(3, {"x": 0.5, "k": "a"}, "complete", (1.0, 2.0), (6.0, 2.5), noise=0.1),
+    Record(1, {"x": 0.1, "k": "b"}, "pending"),
+    Record(2, {"x": 0.2, "k": "b"}, "complete", (math.nan, 2.0)),
+    Record(5, {"x": 0.3, "k": "b"}, "infeasible"),
+    Record(4, {"x": 0.4, "k": "gone"}, "pruned", (3.0, 4.0)),
+    Record(6, {"x": 0.4, "k": "a"}, "complete", (2.0, 1.0), (4.0, 3.0)),
+]
+
+
+def test_objectives_are_minimised_and_outcomes_are_violations() -> None:
+    history = History.of(SPACE, GOAL, RECORDS)
+    assert history.numbers == (1, 2, 3, 4, 5, 6)
+    np.testing.assert_array_equal(history.objectives[[2, 3, 5]], [[1.0, -2.0], [3.0, -4.0], [2.0, -1.0]])
+    np.testing.assert_array_equal(history.violations[[2, 5]], [[1.0, -0.5], [-1.0, -1.0]])
+    assert history.is_feasible.tolist() == [False, False, False, False, False, True]
+    assert history.is_measured.tolist() == [False, False, True, True, False, True]
+
+
+def test_a_trial_without_a_finite_value_is_failed() -> None:
+    history = History.of(SPACE, GOAL, RECORDS)
+    assert history.states[1] == "failed"
+    assert np.isnan(history.objectives[1]).all()
+
+
+def test_the_order_of_records_does_not_matter() -> None:
+    shuffled = random.Random(1).sample(RECORDS, len(RECORDS))
+    one, two = History.of(SPACE, GOAL, RECORDS), History.of(SPACE, GOAL, shuffled)
+    assert (one.numbers, one.states, one.keys) == (two.numbers, two.states, two.keys)
+    np.testing.assert_array_equal(one.units, two.units)
+    np.testing.assert_array_equal(one.objectives, two.objectives)
+
+
+def test_a_trial_with_another_number_of_values_is_refused() -> None:
+    with pytest.raises(InvalidMeasurement, match="trial 7"):
+        History.of(SPACE, GOAL, [Record(7, {"x": 0.5, "k": "a"}, "complete", (1.0,))])
+
+
+def test_an_empty_history_has_no_trials_and_all_columns() -> None:
+    history = History.of(SPACE, GOAL, [])
+    assert (history.units.shape, history.objectives.shape, history.violations.shape) == ((0, 2), (0, 2), (0, 2))
+    assert not history.is_feasible.any()

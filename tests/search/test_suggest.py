@@ -1,0 +1,353 @@
+"""The door: legal, deterministic, never twice, whatever the history."""
+
+from __future__ import annotations
+
+import math
+import random
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from app.errors import FitFailed, Invalid, NotAvailableYet
+from app.search import bayesian
+from app.search.history import State
+from app.search.space import Bool, Categorical, Fixed, Float, Int, Ordinal, SearchSpace
+from app.search.suggest import (
+    AVAILABLE,
+    Goal,
+    History,
+    Record,
+    Suggestions,
+    check_options,
+    choose_algorithm,
+    free_point,
+    posterior,
+    suggest,
+)
+
+LOSS = Goal(("minimize",))
+BOX = SearchSpace({f"x{j}": Float(-5, 5) for j in range(5)})
+SMALL = SearchSpace(
+    {"a": Int(0, 3), "c": Categorical(("p", "q", 1)), "n": Bool(when={"c": ("p",)}), "f": Fixed(3)}, ("a <= 2",)
+)
+MIXED = SearchSpace(
+    {
+        "C": Float(1e-3, 1e3, "log"),
+        "gamma": Float(1e-6, 10, "log"),
+        "kernel": Categorical(("rbf", "poly", "sigmoid")),
+        "degree": Int(2, 6, when={"kernel": ("poly",)}),
+        "batch": Ordinal((16, 32, 64, 128)),
+        "width": Int(8, 512, "log"),
+        "rate": Float(0, 1, step=0.1, when={"shrinking": (True,)}),
+        "shrinking": Bool(),
+    },
+    ("C * gamma <= 100", "rate + 0.001 * width <= 1.2"),
+)
+
+
+def trials(space: SearchSpace, n: int, value: Any, seed: int = 0) -> list[Record]:
+    """n complete trials at free points; `value` maps (number, params) to the objective."""
+    records: list[Record] = []
+    keys: set[str] = set()
+    for number in range(1, n + 1):
+        point = free_point(space, seed=seed, number=number, taken=keys)
+        assert point is not None
+        keys.add(space.key(point.params))
+        records.append(Record(number, point.params, "complete", (float(value(number, point.params)),)))
+    return records
+
+
+def ask(space: SearchSpace, records: list[Record], count: int = 1, goal: Goal = LOSS, **options: Any) -> Suggestions:
+    first = max((record.number for record in records), default=0) + 1
+    arguments = {"seed": 7, "first_number": first, **options}
+    return suggest(space, goal, History.of(space, goal, records), count=count, **arguments)
+
+
+def bowl(number: int, params: dict[str, Any]) -> float:
+    return sum((float(v) / (1 + abs(float(v))) - 0.3) ** 2 for v in params.values() if not isinstance(v, str))
+
+
+@pytest.mark.parametrize("algorithm", ["auto", "gp", "sobol", "random", "grid"])
+@pytest.mark.parametrize("space", [BOX, SMALL, MIXED])
+def test_every_suggestion_is_legal_and_new(space: SearchSpace, algorithm: str) -> None:
+    records = trials(space, 10, bowl)
+    found = ask(space, records, 6, algorithm=algorithm)
+    for point in found.points:
+        assert space.check(point.params) == point.params
+    keys = [space.key(point.params) for point in found.points] + [space.key(record.params) for record in records]
+    assert len(set(keys)) == len(keys)
+    assert found.exhausted == (space is SMALL)
+    assert len(found.points) == (2 if space is SMALL else 6)
+
+
+@pytest.mark.parametrize("algorithm", ["gp", "sobol", "random", "grid"])
+def test_a_small_space_is_handed_out_completely_once_and_then_exhausted(algorithm: str) -> None:
+    records: list[Record] = []
+    while not (found := ask(SMALL, records, 5, algorithm=algorithm)).exhausted:
+        records += [
+            Record(len(records) + 1 + i, p.params, "complete", (float(len(records) % 4),))
+            for i, p in enumerate(found.points)
+        ]
+    keys = {SMALL.key(record.params) for record in records} | {SMALL.key(p.params) for p in found.points}
+    assert keys == {SMALL.key(params) for params in SMALL.enumerate()}
+    assert len(records) + len(found.points) == 12
+
+
+@pytest.mark.parametrize("space", [BOX, MIXED])
+def test_the_order_of_records_does_not_change_the_suggestion(space: SearchSpace) -> None:
+    records = trials(space, 14, bowl)
+    shuffled = random.Random(3).sample(records, len(records))
+    assert ask(space, records) == ask(space, shuffled)
+
+
+@pytest.mark.parametrize("n_trials", [0, 4, 12])
+def test_a_batch_equals_as_many_asks_in_a_row(n_trials: int) -> None:
+    records = trials(MIXED, n_trials, bowl)
+    batch = ask(MIXED, records, 4).points
+    for k in range(4):
+        (point,) = ask(MIXED, records, 1).points
+        assert point.params == batch[k].params
+        records = [*records, Record(n_trials + 1 + k, point.params, "pending")]
+
+
+def test_pending_trials_with_higher_numbers_do_not_matter() -> None:
+    records = trials(BOX, 12, bowl)
+    later = Record(40, BOX.decode(np.full(5, 0.5)), "pending")
+    assert ask(BOX, records, first_number=13) == ask(BOX, [*records, later], first_number=13)
+
+
+def test_pending_trials_push_the_next_point_away() -> None:
+    records = trials(BOX, 20, bowl)
+    first = ask(BOX, records).points[0]
+    second = ask(BOX, [*records, Record(21, first.params, "pending")]).points[0]
+    distance = np.abs(BOX.encode(first.params) - BOX.encode(second.params)).max()
+    assert distance > 0.01
+
+
+def test_the_seed_and_the_number_change_the_point() -> None:
+    points = [ask(BOX, [], seed=seed, first_number=number).points[0].params for seed in (1, 2) for number in (1, 2)]
+    assert len({BOX.key(params) for params in points}) == 4
+
+
+def test_the_first_suggestion_is_the_defaults_with_the_middle_for_the_rest() -> None:
+    space = SearchSpace({"x": Float(0, 1, default=0.2), "y": Float(0, 2), "k": Categorical(("a", "b"), default="b")})
+    point = ask(space, []).points[0]
+    assert (point.source, point.params) == ("initial", {"x": 0.2, "y": 1.0, "k": "b"})
+    assert ask(space, [], 2).points[1].source == "sobol"
+
+
+@pytest.mark.parametrize("algorithm", ["gp", "sobol", "random", "grid"])
+def test_fixed_values_are_kept_exactly_and_their_children_completed(algorithm: str) -> None:
+    fixed = MIXED.check({"degree": 3, "C": 0.123456789}, partial=True)
+    found = ask(MIXED, trials(MIXED, 12, bowl), 5, algorithm=algorithm, fixed=fixed)
+    assert len(found.points) == 5
+    for point in found.points:
+        assert {name: point.params[name] for name in ("kernel", "degree", "C")} == {
+            "kernel": "poly",
+            "degree": 3,
+            "C": 0.123456789,
+        }
+        MIXED.check(point.params)
+
+
+def test_a_grid_visits_every_node_once_and_ends() -> None:
+    space = SearchSpace({"x": Float(0, 1), "y": Float(1, 100, "log"), "z": Float(0, 1, step=0.5)})
+    found = ask(space, [], 100, algorithm="grid", options={"resolution": 3})
+    assert found.exhausted
+    nodes = [tuple(point.params.values()) for point in found.points]
+    expected = [(x, y, z) for x in (0.0, 0.5, 1.0) for y in (1.0, 10.0, 100.0) for z in (0.0, 0.5, 1.0)]
+    np.testing.assert_allclose(nodes, expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("algorithm", ["tpe", "cmaes", "nsga2"])
+def test_algorithms_that_are_not_built_say_what_is(algorithm: str) -> None:
+    with pytest.raises(NotAvailableYet, match=", ".join(AVAILABLE)):
+        choose_algorithm(BOX, LOSS, algorithm, 0)
+
+
+def test_unknown_algorithms_and_options_are_refused_with_the_legal_ones() -> None:
+    with pytest.raises(Invalid, match="auto, gp"):
+        check_options("annealing", {})
+    with pytest.raises(Invalid, match="resolution"):
+        check_options("grid", {"steps": 3})
+    with pytest.raises(Invalid, match="got 0"):
+        check_options("grid", {"resolution": 0})
+    assert check_options("grid", {"resolution": 4}) == {"resolution": 4}
+
+
+def test_auto_is_the_gaussian_process_and_says_why() -> None:
+    name, why = choose_algorithm(BOX, LOSS, "auto", 0)
+    assert name == "gp"
+    assert "Gaussian process" in why
+
+
+def test_a_space_of_fixed_parameters_has_one_configuration() -> None:
+    found = ask(SearchSpace({"a": Fixed(1)}), [], 3)
+    assert [point.params for point in found.points] == [{"a": 1}]
+    assert found.exhausted
+
+
+def test_the_five_dimensional_sphere_is_solved_in_forty_trials() -> None:
+    optimum = np.array([1.0, -2.0, 0.5, 3.3, -4.0])
+    records: list[Record] = []
+    for number in range(1, 41):
+        params = ask(BOX, records).points[0].params
+        loss = float(np.sum((np.array(list(params.values())) - optimum) ** 2))
+        records.append(Record(number, params, "complete", (loss,)))
+    assert min(record.values[0] for record in records if record.values) < 1e-2
+
+
+def test_a_maximised_objective_is_the_mirror_of_a_minimised_one() -> None:
+    records = trials(BOX, 15, bowl)
+    mirrored = [Record(r.number, r.params, "complete", (-r.values[0],)) for r in records if r.values]
+    here = ask(BOX, records).points[0]
+    there = ask(BOX, mirrored, goal=Goal(("maximize",))).points[0]
+    assert here.params == there.params
+    assert here.predicted_mean is not None
+    assert there.predicted_mean == -here.predicted_mean
+
+
+def test_a_measured_bound_is_kept_when_the_best_lies_beyond_it() -> None:
+    goal = Goal(("maximize",), (("at_most", 3.0),))
+    records = [
+        Record(r.number, r.params, "complete", (float(r.params["x0"]),), (float(r.params["x0"]),))
+        for r in trials(BOX, 30, bowl)
+    ]
+    points = ask(BOX, records, 4, goal=goal).points
+    assert all(2.5 < float(point.params["x0"]) < 3.05 for point in points)
+
+
+def test_infeasible_trials_teach_where_not_to_go() -> None:
+    records = []
+    for r in trials(BOX, 40, lambda n, p: p["x0"]):
+        crashed = float(r.params["x0"]) < 0
+        records.append(
+            Record(r.number, r.params, "infeasible" if crashed else "complete", None if crashed else r.values)
+        )
+    points = ask(BOX, records, 4).points
+    assert all(float(point.params["x0"]) > -1.0 for point in points)
+
+
+def test_failed_trials_teach_nothing_but_are_not_repeated() -> None:
+    records = trials(BOX, 20, bowl)
+    failed = [Record(100 + i, BOX.decode(np.full(5, 0.1 * i)), "failed") for i in range(5)]
+    assert ask(BOX, records, first_number=200) == ask(BOX, records + failed, first_number=200)
+    small = [Record(i + 1, params, "failed") for i, params in enumerate(SMALL.enumerate())]
+    assert ask(SMALL, small[:-1], 2).points[0].params == small[-1].params
+
+
+def test_a_model_that_cannot_be_fitted_falls_back_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*args: Any) -> None:
+        raise FitFailed("no hyperparameters")
+
+    monkeypatch.setattr(bayesian, "fit", refuse)
+    point = ask(BOX, trials(BOX, 12, bowl)).points[0]
+    assert point.source == "fallback"
+    assert point.why is not None
+    assert "no hyperparameters" in point.why
+
+
+def test_the_posterior_is_in_the_users_units_and_direction() -> None:
+    records = trials(BOX, 40, lambda n, p: 1000.0 + 10.0 * p["x0"])
+    records = [Record(r.number, r.params, "complete", r.values) for r in records]
+    goal = Goal(("maximize",))
+    belief = posterior(BOX, goal, History.of(BOX, goal, records), [r.params for r in records[:5]])
+    assert belief.mean.shape == belief.std.shape == (5, 1)
+    np.testing.assert_allclose(belief.mean[:, 0], [r.values[0] for r in records[:5] if r.values], atol=0.5)
+    assert (belief.std >= 0).all()
+    assert belief.std.max() < 2.0
+
+
+def test_without_a_measured_trial_the_posterior_is_unknown() -> None:
+    belief = posterior(BOX, LOSS, History.of(BOX, LOSS, []), [BOX.decode(np.full(5, 0.5))])
+    assert np.isnan(belief.mean).all()
+    assert np.isnan(belief.std).all()
+
+
+def test_noise_that_was_told_is_believed() -> None:
+    exact = trials(BOX, 30, lambda n, p: p["x0"] + (3.0 if n % 2 else -3.0))
+    noisy = [Record(r.number, r.params, r.state, r.values, noise=3.0) for r in exact]
+    at = [r.params for r in exact]
+    stds = [posterior(BOX, LOSS, History.of(BOX, LOSS, records), at).std.mean() for records in (exact, noisy)]
+    means = posterior(BOX, LOSS, History.of(BOX, LOSS, noisy), at).mean[:, 0]
+    assert all(math.isfinite(s) for s in stds)
+    assert np.ptp(means) < 10.0  # the told values span 15
+
+
+def test_two_objectives_spread_along_the_front() -> None:
+    goal = Goal(("minimize", "minimize"))
+    records = [
+        Record(r.number, r.params, "complete", (float(r.params["x0"]) ** 2, (float(r.params["x0"]) - 2.0) ** 2))
+        for r in trials(BOX, 30, bowl)
+    ]
+    spots = [float(point.params["x0"]) for point in ask(BOX, records, 6, goal=goal).points]
+    assert sum(-0.5 <= spot <= 2.5 for spot in spots) >= 4
+    assert max(spots) - min(spots) > 0.5
+
+
+STATES: list[State] = ["complete", "pruned", "failed", "infeasible", "pending"]
+
+
+@st.composite
+def hostile_histories(draw: st.DrawFn) -> tuple[SearchSpace, list[Record]]:
+    space = draw(st.sampled_from([BOX, SMALL, MIXED]))
+    n = draw(st.integers(0, 16))
+    seed = draw(st.integers(0, 99))
+    value = st.sampled_from([0.0, 1.0, 1e300, -1e300, 1e-300, 5e-324, math.nan, math.inf]) | st.floats(-10, 10)
+    records = []
+    for number in range(1, n + 1):
+        place = draw(st.integers(1, 6)) if draw(st.booleans()) else number
+        point = free_point(space, seed=seed, number=place, taken=())
+        assert point is not None
+        state = draw(st.sampled_from(["complete", "complete", "complete", *STATES]))
+        values = (draw(value),) if state == "complete" or (state == "pruned" and draw(st.booleans())) else None
+        noise = draw(st.none() | st.sampled_from([0.0, 1e-300, 1.0, 1e300]))
+        records.append(Record(number, point.params, state, values, noise=noise))
+    return space, records
+
+
+@given(hostile_histories(), st.integers(1, 3))
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_whatever_the_history_the_suggestions_are_legal_new_and_finite(
+    case: tuple[SearchSpace, list[Record]], count: int
+) -> None:
+    space, records = case
+    found = ask(space, records, count)
+    taken = {space.key(record.params) for record in records}
+    for point in found.points:
+        assert space.check(point.params) == point.params
+        assert space.key(point.params) not in taken
+        taken.add(space.key(point.params))
+        for number in (point.exploration, point.predicted_mean, point.predicted_std):
+            assert number is None or math.isfinite(number)
+    assert len(found.points) == count or found.exhausted
+
+
+@pytest.mark.parametrize("value", [1.0, 1e300, -1e300, 1e-300, 0.0])
+def test_equal_values_still_lead_to_suggestions(value: float) -> None:
+    found = ask(BOX, trials(BOX, 20, lambda n, p: value), 3)
+    assert [point.source for point in found.points] == ["gp"] * 3
+
+
+def test_long_histories_cost_a_bounded_model() -> None:
+    rng = np.random.default_rng(0)
+    rows = rng.random((2000, 5))
+    records = [
+        Record(i + 1, BOX.decode(row), "complete", (float(np.sum((row - 0.3) ** 2)),)) for i, row in enumerate(rows)
+    ]
+    point = ask(BOX, records).points[0]
+    assert point.source == "gp"
+    assert np.abs(BOX.encode(point.params) - 0.3).max() < 0.1
+
+
+def test_a_free_point_is_none_only_when_nothing_is_left() -> None:
+    keys = {SMALL.key(params) for params in SMALL.enumerate()}
+    spared = next(iter(sorted(keys)))
+    point = free_point(SMALL, seed=1, number=9, taken=keys - {spared})
+    assert point is not None
+    assert SMALL.key(point.params) == spared
+    assert free_point(SMALL, seed=1, number=9, taken=keys) is None
+    assert free_point(SMALL, seed=1, number=9, taken=lambda key: key != spared) == point

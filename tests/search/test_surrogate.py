@@ -1,0 +1,194 @@
+"""The Gaussian process against scikit-learn and finite differences."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sklearn.gaussian_process import GaussianProcessRegressor
+from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
+
+from app.errors import NotPositiveDefinite, ShapeError
+from app.search.kernels import Embedding, matern52, matern52_with_slope, squared_distance
+from app.search.priors import HyperPrior
+from app.search.space import Bool, Categorical, Float, Int, SearchSpace
+from app.search.surrogate import condition, fit, log_posterior
+
+BOX = SearchSpace({f"x{j}": Float(0, 1) for j in range(3)})
+MIXED = SearchSpace(
+    {
+        "x": Float(0, 1),
+        "k": Categorical(("a", "b", "c")),
+        "n": Int(1, 9, when={"k": ("a", "b")}),
+        "b": Bool(when={"k": ("c",)}),
+        "z": Float(0, 1),
+    }
+)
+THETA = np.array([np.log(0.3), np.log(0.7), np.log(1.5), np.log(1.7), np.log(1e-2), 0.2])
+
+
+def data(n: int = 25, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    X = np.random.default_rng(seed).random((n, 3))
+    return X, np.sin(5 * X[:, 0]) + X[:, 1] ** 2 - X[:, 2]
+
+
+def reference(X: np.ndarray, y: np.ndarray) -> GaussianProcessRegressor:
+    kernel = ConstantKernel(np.exp(THETA[3])) * Matern(np.exp(THETA[:3]), nu=2.5) + WhiteKernel(np.exp(THETA[4]))
+    return GaussianProcessRegressor(kernel, optimizer=None, alpha=0.0).fit(X, y - THETA[5])
+
+
+def test_posterior_agrees_with_scikit_learn() -> None:
+    X, y = data()
+    X_new = np.random.default_rng(1).random((50, 3))
+    ours = condition(Embedding.of(BOX), THETA, X, y, np.zeros(len(y))).predict(X_new)
+    mean, std = reference(X, y).predict(X_new, return_std=True)
+    np.testing.assert_allclose(ours.mean, mean + THETA[5], rtol=1e-9, atol=1e-10)
+    np.testing.assert_allclose(
+        ours.std**2, std**2 - np.exp(THETA[4]), rtol=1e-7, atol=1e-10
+    )  # theirs is of a measurement
+
+
+def test_marginal_likelihood_agrees_with_scikit_learn() -> None:
+    X, y = data()
+    prior = HyperPrior(3)
+    ours = log_posterior(Embedding.of(BOX), Embedding.of(BOX).features(X), y, np.zeros(len(y)), THETA, prior)
+    expected = reference(X, y).log_marginal_likelihood()
+    assert ours.value - prior.log_density(THETA).value == pytest.approx(expected, rel=1e-10)
+
+
+def test_told_standard_errors_are_per_trial_noise_as_scikit_learns_alpha() -> None:
+    X, y = data()
+    told = np.linspace(0, 0.5, len(y))
+    kernel = ConstantKernel(np.exp(THETA[3])) * Matern(np.exp(THETA[:3]), nu=2.5)
+    expected = GaussianProcessRegressor(kernel, optimizer=None, alpha=told + np.exp(THETA[4])).fit(X, y - THETA[5])
+    ours = condition(Embedding.of(BOX), THETA, X, y, told).predict(X[:5] + 0.01)
+    np.testing.assert_allclose(ours.mean, expected.predict(X[:5] + 0.01) + THETA[5], rtol=1e-9)
+
+
+@pytest.mark.parametrize("space", [BOX, MIXED])
+@pytest.mark.parametrize("seed", range(3))
+def test_the_gradient_of_the_posterior_density_is_its_finite_difference(space: SearchSpace, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    units = space.snap(rng.random((20, space.n_dimensions)))
+    y, told = rng.standard_normal(20), 0.1 * rng.random(20)
+    embedding, prior = Embedding.of(space), HyperPrior(space.n_dimensions)
+    theta = prior.sample(rng)
+    features = embedding.features(units)
+
+    def density(at: np.ndarray) -> float:
+        return log_posterior(embedding, features, y, told, at, prior).value
+
+    steps = 1e-5 * np.eye(len(theta))
+    expected = [(density(theta + step) - density(theta - step)) / 2e-5 for step in steps]
+    actual = log_posterior(embedding, features, y, told, theta, prior).gradient
+    np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("space", [BOX, MIXED])
+def test_the_gradients_of_mean_and_std_are_their_finite_differences(space: SearchSpace) -> None:
+    rng = np.random.default_rng(4)
+    units = space.snap(rng.random((15, space.n_dimensions)))
+    embedding = Embedding.of(space)
+    surrogate = condition(embedding, HyperPrior(space.n_dimensions).mode, units, rng.standard_normal(15), np.zeros(15))
+    at = space.snap(rng.random((6, space.n_dimensions)))
+    prediction = surrogate.predict_with_gradient(at)
+    np.testing.assert_allclose(prediction.mean, surrogate.predict(at).mean, rtol=1e-12, atol=1e-12)
+    for j, name in enumerate(space.columns):
+        if not space.parameters[name].is_ordered:
+            continue
+        step = np.zeros(space.n_dimensions)
+        step[j] = 1e-6
+        up, down = surrogate.predict(at + step), surrogate.predict(at - step)
+        active = ~np.isnan(at[:, j])
+        np.testing.assert_allclose(
+            prediction.mean_gradient[:, j], active * (up.mean - down.mean) / 2e-6, rtol=1e-5, atol=1e-7
+        )
+        np.testing.assert_allclose(
+            prediction.std_gradient[:, j], active * (up.std - down.std) / 2e-6, rtol=1e-4, atol=1e-6
+        )
+
+
+def test_the_priors_gradient_is_its_finite_difference_and_its_samples_have_its_moments() -> None:
+    prior = HyperPrior(4)
+    theta = prior.mode + 0.3
+    steps = 1e-6 * np.eye(7)
+    expected = [(prior.log_density(theta + s).value - prior.log_density(theta - s).value) / 2e-6 for s in steps]
+    np.testing.assert_allclose(prior.log_density(theta).gradient, expected, rtol=1e-6)
+    rng = np.random.default_rng(0)
+    draws = np.array([prior.sample(rng) for _ in range(20_000)])[:, :4]
+    covariance = np.cov(draws.T)
+    np.testing.assert_allclose(covariance, 0.16 * np.eye(4) + 0.49, atol=0.03)
+    np.testing.assert_allclose(draws.mean(axis=0), np.log(0.5 * 2.0), atol=0.03)
+
+
+def test_distances_treat_choices_by_equality_and_inactivity_by_a_fixed_step() -> None:
+    space = SearchSpace({"k": Categorical(("a", "b", "c")), "x": Float(0, 1, when={"k": ("a", "b")})})
+    configurations = [{"k": "a", "x": 0.2}, {"k": "b", "x": 0.2}, {"k": "c"}, {"k": "a", "x": 0.9}]
+    Z = Embedding.of(space).features(space.encode_many(configurations))
+    distances = squared_distance(Z, Z)
+    assert distances[0, 1] == pytest.approx(1.0)  # another choice
+    assert distances[0, 2] == distances[1, 2] == distances[3, 2] == pytest.approx(2.0)  # another choice, x not active
+    assert distances[0, 3] == pytest.approx((2 * np.sin(0.35)) ** 2)  # the chord of 0.7
+    inactive = Embedding.of(space).features(space.encode_many([{"k": "c"}, {"k": "c"}]))
+    assert squared_distance(inactive, inactive)[0, 1] == 0.0
+
+
+def test_relabelled_choices_give_the_same_covariance() -> None:
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 3, 12)
+    one = SearchSpace({"k": Categorical(("a", "b", "c"))})
+    two = SearchSpace({"k": Categorical(("c", "a", "b"))})
+    units = [s.encode_many([{"k": "abc"[i]} for i in labels]) for s in (one, two)]
+    Z = [Embedding.of(s).features(u) for s, u in zip((one, two), units, strict=True)]
+    np.testing.assert_allclose(matern52(Z[0], Z[0], 1.0), matern52(Z[1], Z[1], 1.0), atol=1e-15)
+
+
+def test_the_slope_is_minus_two_times_the_derivative_by_the_squared_distance() -> None:
+    r = np.linspace(0.05, 3, 30)[:, None]
+    zero = np.zeros((1, 1))
+    h = 1e-6
+    numeric = (matern52(np.sqrt(r**2 + h), zero, 2.0) - matern52(np.sqrt(r**2 - h), zero, 2.0)) / (2 * h)
+    np.testing.assert_allclose(matern52_with_slope(r, zero, 2.0)[1], -2 * numeric, rtol=1e-6)
+
+
+def test_points_with_other_columns_are_refused() -> None:
+    with pytest.raises(ShapeError):
+        matern52(np.zeros((2, 3)), np.zeros((2, 4)), 1.0)
+
+
+def test_the_fit_finds_which_dimension_matters() -> None:
+    X = np.random.default_rng(0).random((60, 3))
+    theta = fit(Embedding.of(BOX), X, np.sin(8 * X[:, 0]), np.zeros(60), np.random.default_rng(0), 2)
+    assert np.exp(theta[0]) < 0.5 * np.exp(theta[1:3]).min()
+
+
+def test_believed_pending_points_leave_the_mean_and_shrink_the_uncertainty() -> None:
+    X, y = data()
+    before = condition(Embedding.of(BOX), THETA, X, y, 0.1 * np.ones(len(y)))
+    pending = np.array([[0.5, 0.5, 0.5], [0.9, 0.1, 0.2]])
+    after = before.believing(pending)
+    X_new = np.vstack([pending, np.random.default_rng(1).random((20, 3))])
+    np.testing.assert_allclose(after.predict(X_new).mean, before.predict(X_new).mean, rtol=1e-12)
+    assert (after.predict(X_new).std <= before.predict(X_new).std + 1e-12).all()
+    assert after.predict(pending).std.max() < 0.15
+    told_again = condition(
+        Embedding.of(BOX),
+        THETA,
+        np.vstack([X, pending]),
+        np.concatenate([y, before.predict(pending).mean]),
+        np.concatenate([0.1 * np.ones(len(y)), np.zeros(2)]),
+    )
+    np.testing.assert_allclose(after.predict(X_new).std, told_again.predict(X_new).std, rtol=1e-9)
+
+
+def test_repeated_trials_are_averaged() -> None:
+    X = np.full((8, 3), 0.5)
+    y = np.array([1.0, -1.0] * 4)
+    theta = np.concatenate([np.zeros(3), [0.0, np.log(1.0), 0.0]])
+    prediction = condition(Embedding.of(BOX), theta, X, y, np.zeros(8)).predict(X[:1])
+    assert prediction.mean[0] == pytest.approx(0.0, abs=1e-12)
+    assert prediction.std[0] ** 2 == pytest.approx(1 / 9)  # prior variance 1, eight measurements of variance 1
+
+
+def test_a_covariance_that_cannot_be_factorised_is_an_error_of_ours() -> None:
+    with pytest.raises(NotPositiveDefinite):
+        condition(Embedding.of(BOX), THETA, np.zeros((2, 3)), np.zeros(2), np.array([np.nan, 0.0]))
