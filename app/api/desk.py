@@ -61,7 +61,7 @@ class Desk:
     def _hand_out(self, place: Address, call: AskCall, deadline_seconds: float) -> Answer | None:
         """None, if the computation was faster after all and has claimed the call."""
         why = f"the deadline of {deadline_seconds:g} s came before the model was ready"
-        (answer,) = hand_out(self.store, place, [call], plan=None, why=why)
+        (answer,) = hand_out(self.store, place, [call], why=why)
         return answer
 
 

@@ -37,8 +37,8 @@ from app.search import pareto
 from app.search.history import History
 from app.search.suggest import posterior
 from app.services import define_study, edit_study
-from app.services.ask import algorithm_in_use
 from app.services.define_study import Given
+from app.services.plan import algorithm_in_use
 from app.services.stopping import minimised
 
 router = APIRouter(prefix="/v1/studies", tags=["studies"], route_class=StrictRoute)

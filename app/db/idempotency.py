@@ -59,6 +59,11 @@ def remembered(session: Session, once: Once | None) -> dict[str, Any] | None:
     return reference
 
 
+def is_known(session: Session, once: Once | None) -> bool:
+    """Was this key used before, for whatever?"""
+    return once is not None and session.get(IdempotencyKey, (once.project_id, once.key_hash)) is not None
+
+
 def remember(session: Session, once: Once | None, reference: dict[str, Any], now: datetime) -> None:
     if once is not None:
         session.add(

@@ -195,16 +195,32 @@ def held_by(here: OpenStudy, worker: str, limit: int) -> Sequence[Trial]:
     ).all()
 
 
-def taken(here: OpenStudy, config_key: str) -> bool:
-    """Is this configuration in the study already?"""
-    return (
-        here.session.execute(
-            select(Trial.id)
-            .where(Trial.study_id == here.study.id, Trial.config_key == config_key, Trial.state != "removed")
-            .limit(1)
-        ).first()
-        is not None
+def taken_among(here: OpenStudy, config_keys: Sequence[str]) -> set[str]:
+    """Which of these configurations are in the study already."""
+    if not config_keys:
+        return set()
+    found = here.session.scalars(
+        select(Trial.config_key).where(
+            Trial.study_id == here.study.id, Trial.config_key.in_(config_keys), Trial.state != "removed"
+        )
     )
+    return {key for key in found if key is not None}
+
+
+def complete_params(here: OpenStudy, trial: Trial, params: Mapping[str, Any]) -> None:
+    """Gives an enqueued trial the parameters it was left without."""
+    trial.params, trial.is_partial = dict(params), False
+    trial.config_key = here.definition.space.key(params)
+    trial.space_version, trial.in_space = here.study.space_version, True
+
+
+def give_up(here: OpenStudy, trial: Trial, reason: str) -> None:
+    """An enqueued trial that cannot be run is infeasible, so that it does not stand in the way of the others."""
+    here.move(trial, "infeasible")
+    trial.reason = reason
+    trial.waiting_rank = trial.waiting_since = None
+    trial.finished_at = here.now
+    trial.finished_revision = here.record("trial.finished", trial.state, trial.number)
 
 
 # --- what the model learns from ---------------------------------------------------------------------------------

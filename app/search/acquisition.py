@@ -47,14 +47,34 @@ def exploration_share(mean: float, std: float, best: float) -> float:
 
 
 @dataclass(frozen=True)
+class Discount:
+    """A logarithm (m,) and its derivative by the standard deviation (m,)."""
+
+    log: Array
+    by_std: Array
+
+
+def noise_discount(std: Array, noise_std: float) -> Discount:
+    """log(1 − τ / √(σ² + τ²)): what one measurement with noise τ can still teach where the belief has spread σ.
+
+    Zero without noise. It keeps a noisy study from measuring the neighbourhood of a lucky trial over and over.
+    Source: Huang et al. 2006, augmented expected improvement.
+    """
+    total = np.sqrt(std**2 + noise_std**2)
+    log = 2.0 * np.log(std) - np.log(total) - np.log(total + noise_std)
+    return Discount(log, 2.0 / std - std / total**2 - std / (total * (total + noise_std)))
+
+
+@dataclass(frozen=True)
 class Acquisition:
-    """log EI of the objective below `best`, plus log probabilities that each of `limits` is at most its `bounds`.
+    """log EI of the objective below `best`, discounted for noise, plus log probabilities that each of `limits` is at most its `bounds`.
 
     `best` None means that nothing feasible is known yet: only the probabilities count.
     """
 
     objective: Surrogate
     best: float | None
+    noise_std: float = 0.0  # of the next measurement, standardised
     limits: tuple[Surrogate, ...] = ()
     bounds: tuple[float, ...] = ()
 
@@ -64,6 +84,7 @@ class Acquisition:
         if self.best is not None:
             prediction = self.objective.predict(units)
             total += log_expected_improvement(prediction.mean, prediction.std, self.best)
+            total += noise_discount(prediction.std, self.noise_std).log
         for limit, bound in zip(self.limits, self.bounds, strict=True):
             prediction = limit.predict(units)
             total += log_ndtr((bound - prediction.mean) / prediction.std)
@@ -76,9 +97,10 @@ class Acquisition:
             p = self.objective.predict_with_gradient(units)
             z = (self.best - p.mean) / p.std
             log_height = log_h(z)
-            total += log_height + np.log(p.std)
+            discount = noise_discount(p.std, self.noise_std)
+            total += log_height + np.log(p.std) + discount.log
             by_mean = -np.exp(log_ndtr(z) - log_height) / p.std
-            by_std = np.exp(-0.5 * z**2 - LOG_2PI_HALF - log_height) / p.std
+            by_std = np.exp(-0.5 * z**2 - LOG_2PI_HALF - log_height) / p.std + discount.by_std
             gradient += by_mean[:, None] * p.mean_gradient + by_std[:, None] * p.std_gradient
         for limit, bound in zip(self.limits, self.bounds, strict=True):
             p = limit.predict_with_gradient(units)
@@ -95,4 +117,4 @@ class Acquisition:
             return self
         objective = self.objective.believing(units)
         best = self.best if self.best is None else min(self.best, float(objective.mean_at_trials[-len(units) :].min()))
-        return Acquisition(objective, best, tuple(limit.believing(units) for limit in self.limits), self.bounds)
+        return Acquisition(objective, best, self.noise_std, tuple(limit.believing(units) for limit in self.limits), self.bounds)

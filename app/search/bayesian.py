@@ -111,7 +111,10 @@ class ModelProposer:
         chosen = modelled.surrogate
         feasible_units = history.units[history.is_feasible | (history.where("pruned") & rows)]
         best = float(chosen.predict(feasible_units).mean.min()) if len(feasible_units) else None
-        return Acquisition(chosen, best, limits, bounds)
+        told = history.noise_std[rows] * modelled.warping.slope(y) if len(weights) == 1 else np.full(len(y), np.nan)
+        told_variance = 0.0 if np.isnan(told).all() else float(np.nanmedian(told)) ** 2
+        noise_std = float(np.sqrt(chosen.noise_variance + min(told_variance, MAX_TOLD_STD**2)))
+        return Acquisition(chosen, best, noise_std, limits, bounds)
 
     def _limits(self, rng: np.random.Generator) -> tuple[tuple[Surrogate, ...], tuple[float, ...]]:
         """What must hold beside the objective: each outcome within its bound, and that it can be evaluated at all."""
