@@ -6,7 +6,7 @@ READY  := $(VENV)/.ready
 DATA   ?= data
 PORT   ?= 8000
 UV     := uv==0.13.8
-TYPED  := app clients/python/metatune benchmarks $(wildcard migrations)
+TYPED  := app clients/python/metatune $(wildcard benchmarks/*.py migrations)
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 

@@ -1,9 +1,10 @@
-"""A real tuning problem that a laptop evaluates in a quarter of a second.
+"""A real tuning problem that a laptop evaluates in a third of a second.
 
-A support vector machine reads handwritten digits (scikit-learn's 8x8 images, 10 classes). The loss is the
-cross-validated log loss on 1,000 digits: it rewards honest probabilities, so unlike the accuracy it has no
-plateaus. An SVM has no probabilities of its own; in every fold a temperature, fitted by an inner
-cross-validation, turns its scores into them. The other 797 digits are seen by nobody before the end.
+A support vector machine reads handwritten digits (scikit-learn's 8x8 images, 10 classes), after a change of
+contrast, a blur and a projection onto principal components. The loss is the cross-validated log loss on 1,000
+digits: it rewards honest probabilities, so unlike the accuracy it has no plateaus. An SVM has no probabilities
+of its own; in every fold a temperature, fitted by an inner cross-validation, turns its scores into them. The
+other 797 digits are seen by nobody before the end.
 """
 
 from __future__ import annotations
@@ -15,13 +16,14 @@ from typing import Any, NamedTuple
 import metatune
 
 SPACE = {
-    "standardize": metatune.bool_(),
-    "components": metatune.int_(5, 64),
-    "kernel": metatune.categorical(["rbf", "poly", "sigmoid"]),
+    "contrast": metatune.float_(0.1, 10.0, scale="log"),  # exponent of the pixels, which lie in [0, 1]
+    "blur": metatune.float_(0.0, 2.0),  # standard deviation in pixels
+    "components": metatune.int_(4, 64),
+    "kernel": metatune.categorical(["rbf", "poly"]),
     "C": metatune.float_(1e-3, 1e4, scale="log"),
     "gamma": metatune.float_(1e-5, 1e2, scale="log"),
     "degree": metatune.int_(2, 5, when={"kernel": ["poly"]}),
-    "coef0": metatune.float_(0.0, 3.0, when={"kernel": ["poly", "sigmoid"]}),
+    "coef0": metatune.float_(0.0, 3.0, when={"kernel": ["poly"]}),
 }
 DEFAULTS: dict[str, Any] = {}  # what scikit-learn does if one says nothing
 
@@ -38,10 +40,12 @@ class HeldBack(NamedTuple):
 def loss(params: Mapping[str, Any]) -> float:
     """Log loss in nats, mean over three folds of the training digits."""
     from sklearn.model_selection import StratifiedKFold, cross_val_score
+    from threadpoolctl import threadpool_limits
 
     images, labels, _, _ = digits()
     folds = StratifiedKFold(FOLDS, shuffle=True, random_state=0)
-    return -float(cross_val_score(classifier(params), images, labels, cv=folds, scoring="neg_log_loss").mean())
+    with threadpool_limits(1):  # matrices this small only wait for one another: 2 s become 0.3 s
+        return -float(cross_val_score(classifier(params), images, labels, cv=folds, scoring="neg_log_loss").mean())
 
 
 def held_back(params: Mapping[str, Any]) -> HeldBack:
@@ -59,16 +63,22 @@ def classifier(params: Mapping[str, Any]) -> Any:
     from sklearn.calibration import CalibratedClassifierCV
     from sklearn.decomposition import PCA
     from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
+    from sklearn.preprocessing import FunctionTransformer
     from sklearn.svm import SVC
 
-    machine = {name: params[name] for name in ("kernel", "C", "gamma", "degree", "coef0") if name in params}
-    steps: list[Any] = [SVC(**machine)]
-    if "components" in params:
-        steps.insert(0, PCA(params["components"], svd_solver="full"))
-    if params.get("standardize"):
-        steps.insert(0, StandardScaler())
+    steps: list[Any] = []
+    if "blur" in params:
+        optics = {"contrast": params["contrast"], "blur": params["blur"]}
+        steps += [FunctionTransformer(through_optics, kw_args=optics), PCA(params["components"], svd_solver="full")]
+    steps.append(SVC(**{name: params[name] for name in ("kernel", "C", "gamma", "degree", "coef0") if name in params}))
     return CalibratedClassifierCV(make_pipeline(*steps), method="temperature", cv=INNER_FOLDS, ensemble=False)
+
+
+def through_optics(images: Any, contrast: float, blur: float) -> Any:
+    from scipy.ndimage import gaussian_filter
+
+    pictures = (images**contrast).reshape(-1, 8, 8)
+    return gaussian_filter(pictures, (0, blur, blur)).reshape(images.shape)
 
 
 @cache
