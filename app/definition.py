@@ -110,7 +110,7 @@ def pruning_json(pruning: PruningRule) -> Any:
 
 
 def objectives_from_json(given: Sequence[Mapping[str, Any]]) -> tuple[Objective, ...]:
-    return tuple(Objective(str(one["name"]), one["direction"]) for one in given)
+    return tuple(Objective(str(one["name"]), one.get("direction", "minimize")) for one in given)
 
 
 def outcomes_from_json(given: Sequence[Mapping[str, Any]]) -> tuple[Outcome, ...]:

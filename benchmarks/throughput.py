@@ -89,8 +89,14 @@ def free_port() -> int:
         return port
 
 
+def cpu_seconds(process: int) -> float:
+    """Of the server's own process, user and system."""
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 @contextlib.contextmanager
-def server(command: list[str], port: int, environment: dict[str, str]) -> Iterator[None]:
+def server(command: list[str], port: int, environment: dict[str, str]) -> Iterator[int]:
     process = subprocess.Popen(
         command, cwd=ROOT, env={**os.environ, **environment}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
@@ -101,7 +107,7 @@ def server(command: list[str], port: int, environment: dict[str, str]) -> Iterat
             time.sleep(0.05)
         else:
             raise RuntimeError(f"no server at port {port}: {command}")
-        yield
+        yield process.pid
     finally:
         process.terminate()
         process.wait(timeout=30)
@@ -137,20 +143,33 @@ def run(kind: str, clients: int, rounds: int, seconds: float) -> None:
         bare_command = [
             sys.executable, "-m", "uvicorn", "benchmarks.bare_pair:app", "--port", str(bare_port), "--no-access-log"
         ]  # fmt: skip
-        with server(our_command, our_port, {}), server(bare_command, bare_port, {"BARE_DATABASE": bare_url}):
+        with (
+            server(our_command, our_port, {}) as our_process,
+            server(bare_command, bare_port, {"BARE_DATABASE": bare_url}) as bare_process,
+        ):
             call(http.client.HTTPConnection("127.0.0.1", our_port), "PUT", "/v1/studies/bench", STUDY)
-            measure("ours", our_port, clients, 1.0)
-            measure("bare", bare_port, clients, 1.0)
+            sides = [("ours", our_port, our_process), ("bare", bare_port, bare_process)]
+            for which, port, _ in sides:
+                measure(which, port, clients, 1.0)
             rows = []
             for _ in range(rounds):
-                mine = measure("ours", our_port, clients, seconds)
-                floor = measure("bare", bare_port, clients, seconds)
-                rows.append((mine, floor, mine / floor))
-                print(f"{kind:11} ours {mine:7.0f}/s   bare {floor:7.0f}/s   ratio {mine / floor:.2f}", flush=True)
-    ratios = [ratio for *_, ratio in rows]
+                figures = []
+                for which, port, process in sides:
+                    before = cpu_seconds(process)
+                    rate = measure(which, port, clients, seconds)
+                    figures += [rate, 1000.0 * (cpu_seconds(process) - before) / (rate * seconds)]
+                mine, my_cpu, floor, floor_cpu = figures
+                rows.append((mine, floor, mine / floor, my_cpu, floor_cpu))
+                print(
+                    f"{kind:11} ours {mine:7.0f}/s ({my_cpu:.2f} ms of CPU a pair)   "
+                    f"bare {floor:7.0f}/s ({floor_cpu:.2f} ms)   ratio {mine / floor:.2f}",
+                    flush=True,
+                )
+    middle = [statistics.median(column) for column in zip(*rows, strict=True)]
+    ratios = [row[2] for row in rows]
     print(
-        f"{kind:11} median: ours {statistics.median(r[0] for r in rows):.0f}/s, bare {statistics.median(r[1] for r in rows):.0f}/s, "
-        f"ratio {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})",
+        f"{kind:11} median: ours {middle[0]:.0f}/s, bare {middle[1]:.0f}/s, "
+        f"ratio {middle[2]:.2f} ({min(ratios):.2f} to {max(ratios):.2f}); server's CPU {middle[3]:.2f} and {middle[4]:.2f} ms a pair",
         flush=True,
     )
 

@@ -57,18 +57,16 @@ def callers(store: Store, settings: Settings) -> Gather[None, str | None, Caller
     """The look-up of callers by their `Authorization`: calls that arrive together share one, and none is remembered."""
 
     def look_up(_: None, authorizations: list[str | None]) -> list[Caller | Exception]:
-        with store.read() as session:
-            is_open = settings.auth != "required" and not keys.any_exists(session)
-            known = {given: _caller(session, given, is_open) for given in set(authorizations)}
+        with store.glance() as session:
+            everybody = keys.open_caller(session) if settings.auth != "required" else None
+            known = {given: everybody or _caller(session, given) for given in set(authorizations)}
             return [known[given] for given in authorizations]
 
     return Gather(look_up, threads=1, at_once=256)
 
 
-def _caller(session: Session, authorization: str | None, is_open: bool) -> Caller | Exception:
+def _caller(session: Session, authorization: str | None) -> Caller | Exception:
     scheme, _, key = (authorization or "").partition(" ")
-    if is_open:
-        return keys.open_caller(session)
     if scheme.lower() != "bearer":
         return Unauthenticated("a key is needed: send the header 'Authorization: Bearer <key>'")
     return keys.find(session, key.strip()) or Unauthenticated(
@@ -90,8 +88,8 @@ CallerDep = Annotated[Caller, Depends(current_caller)]
 StoreDep = Annotated[Store, Depends(current_store)]
 
 
-async def study_address(study: Name, caller: CallerDep, study_uid: StudyUid = None) -> Address:
-    return Address(caller.project_id, study, study_uid)
+async def study_address(request: Request, study: Name, study_uid: StudyUid = None) -> Address:
+    return Address(request.state.caller.project_id, study, study_uid)
 
 
 AddressDep = Annotated[Address, Depends(study_address)]
@@ -99,7 +97,6 @@ AddressDep = Annotated[Address, Depends(study_address)]
 
 async def once(
     request: Request,
-    caller: CallerDep,
     idempotency_key: Annotated[
         str | None,
         Header(min_length=1, max_length=255, description="The same call again under the same key takes effect once"),
@@ -112,7 +109,7 @@ async def once(
         raise Invalid("an Idempotency-Key is 1 to 255 printable characters")
     body = await request.json() if await request.body() else None
     path = request.url.path + (f"?{request.url.query}" if request.url.query else "")
-    return Once(caller.project_id, idempotency_key, request.method, path, body)
+    return Once(request.state.caller.project_id, idempotency_key, request.method, path, body)
 
 
 OnceDep = Annotated[Once | None, Depends(once)]

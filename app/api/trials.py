@@ -279,7 +279,7 @@ def with_uid(address: Address, uid: str | None) -> Address:
 
 
 class Correction(Told):
-    metadata: Metadata | None = None
+    metadata: Metadata = Field(default_factory=dict)
     study_uid: Uid = None
 
     @model_validator(mode="after")

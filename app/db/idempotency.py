@@ -75,6 +75,7 @@ def remember(session: Session, once: Once | None, reference: dict[str, Any], now
                 created_at=now,
             )
         )
+        session.flush()  # the same key may come again in this very transaction
 
 
 def forget_old(session: Session) -> None:

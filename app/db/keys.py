@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, get_args
 
-from sqlalchemy import select
+from sqlalchemy import exists, select
 from sqlalchemy.orm import Session
 
 from app.db.session import database_now
@@ -78,10 +78,11 @@ def find(session: Session, key: str) -> Caller | None:
     return Caller(row.id, row.name, frozenset(row.scopes))
 
 
-def open_caller(session: Session) -> Caller:
-    """Who everybody is while no key was ever made."""
-    row = session.execute(select(Project.id).where(Project.name == DEFAULT_PROJECT)).one()
-    return Caller(row.id, DEFAULT_PROJECT, frozenset(SCOPES))
+def open_caller(session: Session) -> Caller | None:
+    """Who everybody is while no key was ever made; None as soon as one exists."""
+    no_key = ~exists(select(ApiKey.id))
+    found = session.execute(select(Project.id).where(Project.name == DEFAULT_PROJECT, no_key)).scalar_one_or_none()
+    return None if found is None else Caller(found, DEFAULT_PROJECT, frozenset(SCOPES))
 
 
 def _hash(secret: str) -> bytes:

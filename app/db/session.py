@@ -102,6 +102,7 @@ class Store:
             reader = self.engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
             writer = self.engine
         self._reader = sessionmaker(reader, expire_on_commit=False, autoflush=False)
+        self._glancer = sessionmaker(self.engine.execution_options(isolation_level="AUTOCOMMIT"), autoflush=False)
         self._writer = sessionmaker(writer, expire_on_commit=False, autoflush=False)
         self._turn = threading.Lock()
 
@@ -109,6 +110,12 @@ class Store:
     def read(self) -> Iterator[Session]:
         """One snapshot; nothing written in it is kept."""
         with self._reader() as session:
+            yield session
+
+    @contextmanager
+    def glance(self) -> Iterator[Session]:
+        """For single questions: each statement is a snapshot of its own, and costs one way to the database."""
+        with self._glancer() as session:
             yield session
 
     @contextmanager

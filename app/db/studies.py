@@ -40,6 +40,8 @@ class OpenStudy:
     study: Study
     definition: Definition
     now: datetime
+    #: Has a lease run out that nobody has taken note of?
+    has_overdue: bool = False
 
     def record(self, type_: str, state: str, number: int | None = None) -> int:
         """Writes the event and returns its id, drawn under the lock on the study's row."""
@@ -94,15 +96,18 @@ def open_study(session: Session, address: Address, *, lock: bool = False) -> Ope
 
     Raises: StudyNotFound, StudyReplaced.
     """
-    query = select(Study, database_now()).where(
+    overdue = exists().where(
+        Trial.study_id == Study.id, Trial.state == "running", Trial.lease_expires_at <= database_now()
+    )
+    query = select(Study, database_now(), overdue).where(
         Study.project_id == address.project_id, Study.name == address.name, Study.deleted_at.is_(None)
     )
     row = session.execute(query.with_for_update(of=Study) if lock else query).one_or_none()
     if row is None:
         raise StudyNotFound(f"there is no study {address.name!r}; GET /v1/studies lists them")
-    study, now = row
+    study, now, has_overdue = row
     check_uid(study, address.uid)
-    return OpenStudy(session, study, definition_of(session, study), now)
+    return OpenStudy(session, study, definition_of(session, study), now, has_overdue)
 
 
 def check_uid(study: Study, uid: str | None) -> None:

@@ -153,7 +153,7 @@ def expired_studies(session: Session) -> Sequence[int]:
 
 def reclaim_expired(here: OpenStudy) -> None:
     """Leases that ran out: their trials wait again, or are lost after `max_retries` times. Needs the study's lock."""
-    if here.study.n_running == 0:
+    if not here.has_overdue:
         return
     overdue = here.session.scalars(
         select(Trial)
@@ -169,6 +169,8 @@ def reclaim_expired(here: OpenStudy) -> None:
         else:
             put_back(here, trial, rank=GIVEN_BACK)
         here.record("trial.expired", trial.state, trial.number)
+    here.session.flush()  # whoever asks for waiting trials in this transaction must find them
+    here.session.flush()  # what is asked of the database next must not find them running
 
 
 # --- hand-out ---------------------------------------------------------------------------------------------------

@@ -117,4 +117,6 @@ class Acquisition:
             return self
         objective = self.objective.believing(units)
         best = self.best if self.best is None else min(self.best, float(objective.mean_at_trials[-len(units) :].min()))
-        return Acquisition(objective, best, self.noise_std, tuple(limit.believing(units) for limit in self.limits), self.bounds)
+        return Acquisition(
+            objective, best, self.noise_std, tuple(limit.believing(units) for limit in self.limits), self.bounds
+        )

@@ -30,6 +30,7 @@ MAX_FITTED = 250
 MAX_CONDITIONED = 500
 N_RESTARTED = 40  # below this many trials the posterior of hyperparameters has several modes
 N_FIT_STARTS = 3
+N_INCUMBENTS = 250
 N_CENTERS = 4
 MAX_TOLD_STD = 10.0  # standardised units: such a trial says nothing
 AUGMENTATION = 0.05
@@ -109,12 +110,18 @@ class ModelProposer:
         self._warping = modelled.warping if len(weights) == 1 else None
         limits, bounds = self._limits(rng)
         chosen = modelled.surrogate
-        feasible_units = history.units[history.is_feasible | (history.where("pruned") & rows)]
-        best = float(chosen.predict(feasible_units).mean.min()) if len(feasible_units) else None
+        best = self._incumbent_mean(
+            chosen, y, (history.is_feasible | history.where("pruned"))[rows], history.units[rows]
+        )
         told = history.noise_std[rows] * modelled.warping.slope(y) if len(weights) == 1 else np.full(len(y), np.nan)
         told_variance = 0.0 if np.isnan(told).all() else float(np.nanmedian(told)) ** 2
         noise_std = float(np.sqrt(chosen.noise_variance + min(told_variance, MAX_TOLD_STD**2)))
         return Acquisition(chosen, best, noise_std, limits, bounds)
+
+    def _incumbent_mean(self, surrogate: Surrogate, y: Array, is_feasible: Mask, units: Array) -> float | None:
+        """The lowest posterior mean among the feasible trials with the best values; None if none is feasible."""
+        order = np.flatnonzero(is_feasible)[np.argsort(y[is_feasible], kind="stable")][:N_INCUMBENTS]
+        return float(surrogate.predict(units[order]).mean.min()) if len(order) else None
 
     def _limits(self, rng: np.random.Generator) -> tuple[tuple[Surrogate, ...], tuple[float, ...]]:
         """What must hold beside the objective: each outcome within its bound, and that it can be evaluated at all."""

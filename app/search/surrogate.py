@@ -203,8 +203,9 @@ def log_posterior(
         return LogDensity(-FAILED, np.zeros(D + 3))
     residual = y - mean
     alpha = dpotrs(L, residual, lower=1)[0]
-    lower = dpotri(L, lower=1)[0]
-    K_inverse = np.tril(lower) + np.tril(lower, -1).T
+    lower = dpotri(L, lower=1)[0]  # its upper triangle stays zero
+    K_inverse = lower + lower.T
+    K_inverse[np.diag_indices(n)] *= 0.5
     likelihood = -0.5 * float(residual @ alpha) - float(np.log(np.diagonal(L)).sum()) - 0.5 * n * np.log(2.0 * np.pi)
     W = np.outer(alpha, alpha) - K_inverse  # d likelihood = tr(W dK) / 2
     by_slope = W * slope

@@ -14,6 +14,7 @@ from app.db.session import Store
 from app.db.studies import Address, OpenStudy
 from app.db.tables import Report, Trial
 from app.errors import FieldError, Invalid, SpaceViolation
+from app.search.free import free_point
 from app.services.tell import Outcome, Result, judge
 
 
@@ -63,6 +64,8 @@ def _enqueue(here: OpenStudy, given: Given) -> Trial:
     space = here.definition.space
     params = space.check(given.params, partial=True)
     is_partial = set(params) != set(space.active(params))
+    if is_partial and space.constraints:
+        _must_be_completable(here, params)
     return trials.make(
         here,
         state="waiting",
@@ -73,6 +76,17 @@ def _enqueue(here: OpenStudy, given: Given) -> Trial:
         waiting_rank=trials.ENQUEUED,
         waiting_since=here.now,
     )
+
+
+def _must_be_completable(here: OpenStudy, params: Mapping[str, Any]) -> None:
+    """Raises: SpaceViolation, if no completion of the params satisfies the constraints."""
+    space, study = here.definition.space, here.study
+    point = free_point(space, seed=study.seed, number=study.next_number, taken=lambda _: False, fixed=params)
+    if point is None:
+        raise SpaceViolation(
+            f"no completion of {dict(params)} satisfies the constraints {list(space.constraints)}",
+            errors=[FieldError("/params", "has no completion that satisfies the constraints")],
+        )
 
 
 def _import(here: OpenStudy, given: Given) -> Trial:

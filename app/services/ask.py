@@ -151,8 +151,9 @@ class Hand:
             room = call.count - len(handed)
             room = room if limit.left is None else min(room, limit.left)
             if not fixed:
-                handed += self.take_waiting(call, room)
-                room = min(room, call.count - len(handed))
+                waiting = self.take_waiting(call, room)
+                handed += waiting
+                room -= len(waiting)
             for _ in range(room):
                 trial = self.new_trial(call, fixed)
                 if trial is None:

@@ -27,6 +27,7 @@ def release(store: Store, address: Address, number: int, *, lease: str | None) -
         if trial.state == "waiting":
             return trial
         trials.put_back(here, trial, rank=trials.GIVEN_BACK)
+        trial.lease_seconds = None  # the token still releases, but a heartbeat on its way takes nothing up again
         here.record("trial.released", trial.state, number)
         return trial
 

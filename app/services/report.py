@@ -120,7 +120,8 @@ def objective_values(here: OpenStudy, values: Mapping[str, float] | None, value:
 def revive(here: OpenStudy, trial: Trial, lease: str | None) -> None:
     """Checks that the caller may still speak for the trial, and extends its lease.
 
-    A lease that ran out while nobody else took the trial is taken up again: the worker was only slow.
+    A lease that ran out while nobody else took the trial is taken up again: the worker was only slow. One that was
+    released is not.
     Raises: TrialFinishedDifferently, LeaseLost, IllegalMove.
     """
     if trial.state in FINISHED:
@@ -129,7 +130,7 @@ def revive(here: OpenStudy, trial: Trial, lease: str | None) -> None:
             here={"state": trial.state, "values": trial.values},
         )
     check_lease(trial, lease)
-    if trial.state == "waiting" and lease is not None:
+    if trial.state == "waiting" and lease is not None and trial.lease_seconds is not None:
         here.move(trial, "running")
         trial.waiting_rank = trial.waiting_since = None
         here.record("trial.started", trial.state, trial.number)
