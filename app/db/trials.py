@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Literal, cast
 
-from sqlalchemy import Select, and_, case, or_, select
+from sqlalchemy import and_, case, or_, select
 from sqlalchemy.orm import Session
 
 from app.db.session import database_now
@@ -18,7 +18,7 @@ from app.db.tables import Report, Trial
 from app.definition import Definition
 from app.errors import TrialNotFound, TrialRemoved
 from app.lifecycle import FINISHED, TrialState
-from app.search.history import Record
+from app.search.history import Record, State
 from app.search.suggest import Suggestion
 
 #: The order in which waiting trials are handed out: those that were running once go first.
@@ -86,8 +86,8 @@ def lease(here: OpenStudy, trial: Trial, *, worker: str | None, seconds: float) 
 
 
 def extend(here: OpenStudy, trial: Trial) -> None:
-    assert trial.lease_seconds is not None
-    trial.lease_expires_at = here.now + timedelta(seconds=trial.lease_seconds)
+    """Of a running trial, from now on."""
+    trial.lease_expires_at = here.now + timedelta(seconds=trial.lease_seconds or 0.0)
 
 
 def put_back(here: OpenStudy, trial: Trial, *, rank: int) -> None:
@@ -167,7 +167,9 @@ def reclaim_expired(here: OpenStudy) -> None:
             trial.lease_expires_at = trial.lease_token = None
             trial.reason = f"its lease ran out {trial.expiries} times"
         else:
+            ran_out_at = trial.lease_expires_at
             put_back(here, trial, rank=GIVEN_BACK)
+            trial.waiting_since = ran_out_at
         here.record("trial.expired", trial.state, trial.number)
     here.session.flush()  # whoever asks for waiting trials in this transaction must find them
     here.session.flush()  # what is asked of the database next must not find them running
@@ -241,7 +243,7 @@ def records(here: OpenStudy) -> list[Record]:
 
 
 def _record(definition: Definition, row: Any) -> Record:
-    state = row.state if row.state in FINISHED else ("failed" if row.state == "lost" else "pending")
+    state: State = row.state if row.state in FINISHED else ("failed" if row.state == "lost" else "pending")
     measured: Mapping[str, float] | None = row.values
     values = outcomes = None
     if measured is not None and state in ("complete", "pruned"):
@@ -270,14 +272,14 @@ def page(
     here: OpenStudy, *, states: Sequence[str], order: Order, after: tuple[float | None, int] | None, limit: int
 ) -> Sequence[Trial]:
     """One page, after the trial (value, number) that ended the last; by value, trials without one come last."""
-    query: Select[tuple[Trial]] = select(Trial).where(Trial.study_id == here.study.id)
+    query = select(Trial).where(Trial.study_id == here.study.id)
     query = query.where(Trial.state.in_(states)) if states else query.where(Trial.state != "removed")
     if order == "number":
         if after is not None:
             query = query.where(Trial.number > after[1])
         return here.session.scalars(query.order_by(Trial.number).limit(limit)).all()
     has_none = case((Trial.value.is_(None), 1), else_=0)
-    value = Trial.value.desc() if order == "-value" else Trial.value.asc()
+    by_value = Trial.value.desc() if order == "-value" else Trial.value.asc()
     if after is not None:
         last, number = after
         if last is None:
@@ -285,7 +287,7 @@ def page(
         else:
             beyond = Trial.value < last if order == "-value" else Trial.value > last
             query = query.where(or_(Trial.value.is_(None), beyond, and_(Trial.value == last, Trial.number > number)))
-    return here.session.scalars(query.order_by(has_none, value, Trial.number).limit(limit)).all()
+    return here.session.scalars(query.order_by(has_none, by_value, Trial.number).limit(limit)).all()
 
 
 def measured(here: OpenStudy) -> Sequence[Trial]:
@@ -344,5 +346,5 @@ def values_by_step(here: OpenStudy, *, without: Trial) -> dict[int, dict[int, fl
     )
     steps: defaultdict[int, dict[int, float]] = defaultdict(dict)
     for number, step, value in rows:
-        steps[number][step] = value
+        steps[number][step] = cast(float, value)  # the query leaves out those without
     return dict(steps)
