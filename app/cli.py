@@ -14,7 +14,7 @@ from app.db.keys import DEFAULT_PROJECT, SCOPES
 from app.errors import AppError, Invalid
 from app.settings import PREFIX, Settings
 
-#: Numeric libraries start a thread per core by themselves; on a server those of several requests get in each other's way.
+#: Numeric libraries start a thread per core; on a server those of several requests get in each other's way.
 _ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
@@ -98,7 +98,8 @@ def _create_key(settings: Settings, project: str, scopes: list[str]) -> None:
     with store.write() as session:
         key = keys.create(session, project, scopes)  # type: ignore[arg-type]
     print(
-        f"A key for project {project!r} with {', '.join(scopes)}. It is shown only now; send it as: Authorization: Bearer <key>"
+        f"A key for project {project!r} with {', '.join(scopes)}. It is shown only now; "
+        "send it as: Authorization: Bearer <key>"
     )
     print(key)
 

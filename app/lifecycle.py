@@ -21,15 +21,16 @@ StudyState = Literal["active", "paused", "stopped"]
 TRIAL_STATES: Final[tuple[TrialState, ...]] = get_args(TrialState)
 #: What a person sees; a removed trial is only a gap in the numbers.
 VISIBLE_STATES: Final[tuple[TrialState, ...]] = tuple(state for state in TRIAL_STATES if state != "removed")
-FINISHED: Final[frozenset[TrialState]] = frozenset(get_args(FinishedState))
+_FINISHED: Final[tuple[TrialState, ...]] = get_args(FinishedState)
+FINISHED: Final = frozenset(_FINISHED)
 #: States from which a result may still come by itself: the study is not over while one is left.
 LIVE: Final[frozenset[TrialState]] = frozenset({"waiting", "running"})
 
 MOVES: Final[dict[TrialState, frozenset[TrialState]]] = {
-    "waiting": frozenset({"running", "removed"}) | FINISHED,
-    "running": frozenset({"waiting", "lost", "paused", "removed"}) | FINISHED,
+    "waiting": frozenset({"running", "removed", *_FINISHED}),
+    "running": frozenset({"waiting", "lost", "paused", "removed", *_FINISHED}),
     "paused": frozenset({"running", "removed"}),
-    "lost": frozenset({"waiting", "removed"}) | FINISHED,
+    "lost": frozenset({"waiting", "removed", *_FINISHED}),
     "complete": frozenset({"removed"}),
     "pruned": frozenset({"removed"}),
     "failed": frozenset({"waiting", "removed"}),

@@ -49,7 +49,8 @@ async def _check_content_type(request: Request) -> None:
         raise BadBody(
             415,
             "unsupported-media-type",
-            f"the body must be application/json, not {media_type or 'without a type'}; with curl add -H 'Content-Type: application/json'",
+            f"the body must be application/json, not {media_type or 'without a type'}; "
+            "with curl add -H 'Content-Type: application/json'",
         )
 
 

@@ -1,4 +1,7 @@
-"""What routes are given: who calls, the store, the study's address. Denied by default: `authenticate` is on the root router."""
+"""What routes are given: who calls, the store, the study's address.
+
+Denied by default: `authenticate` is on the root router, and only `PUBLIC` names routes that need no key.
+"""
 
 from __future__ import annotations
 

@@ -44,8 +44,9 @@ async def watch(
         int | None, Query(ge=0, le=2**53, description="The same, for clients that cannot set headers")
     ] = None,
 ) -> StreamingResponse:
-    """`trial.created`, `.started`, `.reported`, `.finished`, `.released`, `.expired`, `.removed`, `study.updated`; without
-    an id from now on. Events that are gone already are announced by one `reset`: read the study again.
+    """`trial.created`, `.started`, `.reported`, `.finished`, `.released`, `.expired`, `.removed`, `study.updated`.
+
+    Without an id from now on. Events that are gone already are announced by one `reset`: read the study again.
     """
     if last_event_id is not None and not last_event_id.isdecimal():
         raise Invalid(f"Last-Event-ID must be the id of an event, got {last_event_id!r}")

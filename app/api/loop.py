@@ -188,7 +188,7 @@ class Tell(Told):
 
 @router.post("/trials/{number}/tell", summary="Tell how a trial ended")
 async def tell_trial(request: Request, address: AddressDep, number: Number, body: Tell) -> TrialOut:
-    """Idempotent: the same result again is 200, a different one 409 `trial-finished-differently`, and the first stands."""
+    """Idempotent: the same result again is 200, another 409 `trial-finished-differently`, and the first stands."""
     desk: Desk = request.app.state.desk
     return TrialOut.of(await desk.tell(with_uid(address, body.study_uid), body.result(number)))
 

@@ -65,7 +65,7 @@ class Problem(BaseModel):
 
 
 class BadBody(HTTPException):
-    """A body that cannot be read; an HTTPException, since FastAPI turns any other error of `json()` into its own 400."""
+    """A body that cannot be read; an HTTPException, since FastAPI turns other errors of `json()` into its own 400."""
 
     def __init__(self, status: int, code: str, detail: str) -> None:
         super().__init__(status, detail)
@@ -183,10 +183,7 @@ async def _invalid_payload(request: Request, error: Exception) -> JSONResponse:
 def field_error(one: Mapping[str, Any]) -> FieldError:
     """One of Pydantic's errors, with a JSON pointer for its place and the value that was given."""
     origin, *steps = [str(step) for step in one["loc"]]
-    if origin == "body":
-        pointer = "".join(f"/{escape(step)}" for step in steps)
-    else:
-        pointer = f"{origin}:{'.'.join(steps)}"
+    pointer = "".join(f"/{escape(step)}" for step in steps) if origin == "body" else f"{origin}:{'.'.join(steps)}"
     detail = str(one["msg"]).removeprefix("Value error, ")
     given = one.get("input")
     if one["type"] != "missing" and (given is None or isinstance(given, (bool, int, float, str))):

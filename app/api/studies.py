@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 from fastapi import APIRouter, Header, Query, Request, Response
-from pydantic import Field, WithJsonSchema, model_validator
+from pydantic import ConfigDict, Field, WithJsonSchema, model_validator
 
 from app.api.body import StrictRoute
 from app.api.dependencies import NAME_PATTERN, AddressDep, CallerDep, OnceDep, StoreDep
@@ -43,7 +43,7 @@ from app.services.stopping import minimised
 
 router = APIRouter(prefix="/v1/studies", tags=["studies"], route_class=StrictRoute)
 
-#: The space on the wire: validated by `SearchSpace.from_json`, described from the same dataclasses (see app.api.schema).
+#: The space on the wire: validated by `SearchSpace.from_json`, described from the same dataclasses (app.api.schema).
 SpaceIn = Annotated[dict[str, Any], WithJsonSchema({"$ref": "#/components/schemas/SearchSpace"})]
 MAX_CONSTRAINTS = 100
 
@@ -116,8 +116,8 @@ class Definition(Settings):
     name: Annotated[str | None, Field(pattern=NAME_PATTERN)] = None
     study_uid: Uid = None
 
-    model_config = {
-        "json_schema_extra": {
+    model_config = ConfigDict(
+        json_schema_extra={
             "examples": [
                 {
                     "space": {
@@ -128,7 +128,7 @@ class Definition(Settings):
                 }
             ]
         }
-    }
+    )
 
     def given(self, name: str) -> Given:
         whole = self.model_dump(exclude_unset=True, exclude={"name", "study_uid"}, exclude_none=True)
@@ -170,7 +170,7 @@ class StudyOut(Answer):
         return cls(
             name=study.name,
             uid=study.uid,
-            state=study.state,  # type: ignore[arg-type]
+            state=study.state,
             description=study.description,
             space=definition.space.to_json(),
             constraints=list(definition.space.constraints),
@@ -306,7 +306,7 @@ def restore_study(address: AddressDep, store: StoreDep) -> StudyOut:
 class SpaceEdit(Body):
     """A JSON Merge Patch over the space's parameters: null removes, an added one needs a `default`."""
 
-    model_config = {"extra": "allow", "json_schema_extra": {"examples": [{"lr": {"high": 0.1}, "dropout": None}]}}
+    model_config = ConfigDict(extra="allow", json_schema_extra={"examples": [{"lr": {"high": 0.1}, "dropout": None}]})
 
 
 class SpaceEdited(Answer):
@@ -419,7 +419,7 @@ def get_pareto(
         found = trials.measured(here)
         objectives = here.definition.objectives
         values = minimised(here, found)
-    sign = np.array([1.0 if objective.direction == "minimize" else -1.0 for objective in objectives])
+        sign = here.definition.goal.signs
     point = _reference(reference, [objective.name for objective in objectives])
     if not found:
         raise NoResultYet(f"study {address.name!r} has no complete, feasible trial yet")

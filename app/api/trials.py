@@ -113,7 +113,7 @@ class TrialOut(Answer):
             )
         return cls.model_construct(
             number=trial.number,
-            state=trial.state,
+            state=trial.state,  # type: ignore[arg-type]
             attempt=trial.attempt,
             params=trial.params,
             values=trial.values,
@@ -220,7 +220,7 @@ class TrialIn(Told):
             )
             if of_results:
                 raise InvalidMeasurement(
-                    f"{', '.join(of_results)}: only with a value or a finished state; without them the trial is enqueued",
+                    f"{', '.join(of_results)}: only with a value or a finished state; without, the trial is enqueued",
                     errors=[FieldError(f"/{name}", "needs a value or a finished state") for name in of_results],
                 )
         reports = {report.step: report.value for report in self.reports}
@@ -299,7 +299,7 @@ def correct_trial(address: AddressDep, number: Number, body: Correction, store: 
     result = None
     if body.value is not None or body.values is not None:
         result = Result(number, "complete", body.value, body.values, reason=body.reason)
-    changes = {
+    changes: dict[str, Any] = {
         name: getattr(body, name) for name in ("noise", "cost", "metadata", "reason") if name in body.model_fields_set
     }
     return TrialOut.of(move_trial.correct(store, with_uid(address, body.study_uid), number, result, changes))
@@ -317,11 +317,11 @@ def remove_trial(
 @router.post("/{number}/stop", summary="Ask a running trial to stop")
 def stop_trial(address: AddressDep, number: Number, store: StoreDep, body: Nothing | None = None) -> TrialOut:
     """Its next report or heartbeat answers `stop: true`."""
-    return TrialOut.of(move_trial.stop(store, with_uid(address, body and body.study_uid), number))
+    return TrialOut.of(move_trial.stop(store, with_uid(address, body.study_uid if body else None), number))
 
 
 @router.post("/{number}/retry", summary="Enqueue a failed or lost trial again")
 def retry_trial(
     address: AddressDep, number: Number, store: StoreDep, once: OnceDep, body: Nothing | None = None
 ) -> TrialOut:
-    return TrialOut.of(move_trial.retry(store, with_uid(address, body and body.study_uid), number, once))
+    return TrialOut.of(move_trial.retry(store, with_uid(address, body.study_uid if body else None), number, once))

@@ -99,7 +99,8 @@ Lease = Annotated[str | None, Field(max_length=128, description="The token that 
 def _small(given: dict[str, Any]) -> dict[str, Any]:
     if len(json.dumps(given)) > 65_536:
         raise ValueError("metadata may have 64 KiB as JSON; keep large things elsewhere and store their address")
-    return _finite_json(given)
+    finite: dict[str, Any] = _finite_json(given)
+    return finite
 
 
 def _finite_json(value: Any) -> Any:
@@ -134,12 +135,12 @@ def cursor(*parts: Any) -> str:
 def read_cursor(after: str, *kinds: type | tuple[type, ...]) -> list[Any]:
     """The parts of a cursor.  Raises: Invalid, if it is not one of ours."""
     try:
-        parts = json.loads(base64.urlsafe_b64decode(after + "=" * (-len(after) % 4)))
+        parts: Any = json.loads(base64.urlsafe_b64decode(after + "=" * (-len(after) % 4)))
         fits = isinstance(parts, list) and len(parts) == len(kinds)
         if fits and all(
             isinstance(part, kind) and not isinstance(part, bool) for part, kind in zip(parts, kinds, strict=True)
         ):
-            return parts
+            return list(parts)
     except (ValueError, UnicodeError):
         pass
     raise Invalid(f"after={after[:60]!r} is no cursor of this list; take it from `next` of a page")

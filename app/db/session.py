@@ -96,8 +96,8 @@ class Store:
         if self.is_sqlite:
             event.listen(self.engine, "connect", _prepare_sqlite)
             event.listen(self.engine, "begin", _begin_sqlite)
-            reader = self.engine
-            writer = self.engine.execution_options(metatune_write=True)
+            reader: Engine = self.engine
+            writer: Engine = self.engine.execution_options(metatune_write=True)
         else:
             reader = self.engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
             writer = self.engine

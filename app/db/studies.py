@@ -119,7 +119,7 @@ def check_uid(study: Study, uid: str | None) -> None:
 
 
 def definition_of(session: Session, study: Study) -> Definition:
-    """The study's definition with its current space. Only the space changes in a study's life, and its version with it."""
+    """The study's definition with its current space; of all that, only the space changes, and its version with it."""
     key = (study.uid, study.space_version)
     known = _definitions.get(key)
     if known is None:

@@ -72,7 +72,7 @@ class ApiKey(Base):
 
 
 class Study(Base):
-    """The row every write of the loop locks. Its counters (`n_…`, `next_number`, `revision`) move only under that lock."""
+    """The row that every write locks. Its counters (`n_…`, `next_number`, `revision`) move only under that lock."""
 
     __tablename__ = "studies"
     __table_args__ = (

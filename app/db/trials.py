@@ -171,7 +171,6 @@ def reclaim_expired(here: OpenStudy) -> None:
             put_back(here, trial, rank=GIVEN_BACK)
             trial.waiting_since = ran_out_at
         here.record("trial.expired", trial.state, trial.number)
-    here.session.flush()  # whoever asks for waiting trials in this transaction must find them
     here.session.flush()  # what is asked of the database next must not find them running
 
 

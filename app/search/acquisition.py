@@ -67,9 +67,10 @@ def noise_discount(std: Array, noise_std: float) -> Discount:
 
 @dataclass(frozen=True)
 class Acquisition:
-    """log EI of the objective below `best`, discounted for noise, plus log probabilities that each of `limits` is at most its `bounds`.
+    """log EI of the objective below `best`, discounted for noise, plus log probabilities of the `limits`.
 
-    `best` None means that nothing feasible is known yet: only the probabilities count.
+    Each limit must be at most its bound. `best` None means that nothing feasible is known yet: only the probabilities
+    count.
     """
 
     objective: Surrogate

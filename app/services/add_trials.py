@@ -46,7 +46,7 @@ def add(store: Store, address: Address, given: Sequence[Given], once: Once | Non
         made = []
         for k, one in enumerate(given):
             try:
-                made.append(_import(here, one) if one.result is not None else _enqueue(here, one))
+                made.append(_enqueue(here, one) if one.result is None else _import(here, one, one.result))
             except Invalid as problem:
                 if many:
                     problem.errors = tuple(
@@ -89,8 +89,7 @@ def _must_be_completable(here: OpenStudy, params: Mapping[str, Any]) -> None:
         )
 
 
-def _import(here: OpenStudy, given: Given) -> Trial:
-    assert given.result is not None
+def _import(here: OpenStudy, given: Given, result: Result) -> Trial:
     space = here.definition.space
     in_space = True
     try:
@@ -99,7 +98,7 @@ def _import(here: OpenStudy, given: Given) -> Trial:
         if given.outside != "keep":
             raise
         params, in_space = given.params, False
-    outcome = _outcome(here, given)
+    outcome = _outcome(here, given, result)
     trial = trials.make(
         here,
         state=outcome.state,
@@ -108,8 +107,8 @@ def _import(here: OpenStudy, given: Given) -> Trial:
         config_key=space.key(params),
         in_space=in_space,
         info=dict(given.metadata),
-        noise=given.result.noise,
-        cost=given.result.cost,
+        noise=result.noise,
+        cost=result.cost,
         created_at=given.created_at or here.now,
         started_at=given.started_at,
         finished_at=given.finished_at or here.now,
@@ -119,9 +118,8 @@ def _import(here: OpenStudy, given: Given) -> Trial:
     return trial
 
 
-def _outcome(here: OpenStudy, given: Given) -> Outcome:
-    assert given.result is not None
-    outcome = judge(here.definition, given.result)
+def _outcome(here: OpenStudy, given: Given, result: Result) -> Outcome:
+    outcome = judge(here.definition, result)
     if outcome.state == "pruned" and given.reports and here.definition.is_single:
         last = given.reports[max(given.reports)]
         if math.isfinite(last):

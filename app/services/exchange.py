@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterator, Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, FiniteFloat, model_validator
 from sqlalchemy import select
@@ -24,7 +24,7 @@ from app.lifecycle import FINISHED, StudyState, TrialState
 from app.search.space import SearchSpace
 from app.services.define_study import SETTINGS, Given, define
 
-FORMAT = 1
+FORMAT: Final = 1
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
 Count = Annotated[int, Field(ge=0, le=2**53)]
 

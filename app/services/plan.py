@@ -1,6 +1,6 @@
 """What an ask hands out, prepared before the study is locked: which points, under which numbers.
 
-A suggestion belongs to its number, whoever gets it: that makes it a function of the seed, the number and what was known.
+A suggestion belongs to its number, whoever gets it: so it is a function of the seed, the number and what was known.
 """
 
 from __future__ import annotations

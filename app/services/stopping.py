@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from app.db import studies, trials
 from app.db.studies import OpenStudy
+from app.db.tables import Trial
+from app.search.constraints import Array
 from app.search.pareto import non_dominated
 
 
@@ -74,12 +77,12 @@ def stagnation(here: OpenStudy) -> int:
     return studies.complete_since(here, newest or 0)
 
 
-def minimised(here: OpenStudy, measured: object) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
+def minimised(here: OpenStudy, measured: Sequence[Trial]) -> Array:
     """(n, objectives): the trials' values with the directions undone."""
-    objectives = here.definition.objectives
-    sign = np.array([1.0 if objective.direction == "minimize" else -1.0 for objective in objectives])
-    rows = [[trial.values[objective.name] for objective in objectives] for trial in measured]  # type: ignore[attr-defined]
-    return np.array(rows, dtype=np.float64).reshape(len(rows), len(objectives)) * sign
+    names = [objective.name for objective in here.definition.objectives]
+    rows = [[(trial.values or {})[name] for name in names] for trial in measured]
+    values: Array = np.array(rows, dtype=np.float64).reshape(len(rows), len(names)) * here.definition.goal.signs
+    return values
 
 
 def active_seconds(here: OpenStudy) -> float:

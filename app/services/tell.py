@@ -99,7 +99,7 @@ def write_outcome(here: OpenStudy, trial: Trial, outcome: Outcome) -> None:
 
 
 def check_lease(trial: Trial, token: str | None) -> None:
-    """Raises: LeaseLost, if the token is no longer the trial's. No token: a late word, taken if nobody finished the trial."""
+    """Raises: LeaseLost, if the token is no longer the trial's. No token is a late word, which needs no lease."""
     if token is not None and token != trial.lease_token:
         raise LeaseLost(
             f"trial {trial.number} is in other hands now (attempt {trial.attempt}, {trial.state}); "
@@ -163,6 +163,6 @@ def _told_again(trial: Trial, result: Result, outcome: Outcome) -> Trial:
     if outcome.state == trial.state and same_values and (result.noise, result.cost) == (trial.noise, trial.cost):
         return trial
     raise TrialFinishedDifferently(
-        f"trial {trial.number} is {trial.state} already with another result, which stands; PATCH the trial to correct it",
+        f"trial {trial.number} is {trial.state} already with another result, which stands; PATCH corrects it",
         here={"state": trial.state, "values": trial.values, "noise": trial.noise, "cost": trial.cost},
     )
