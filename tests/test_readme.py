@@ -1,0 +1,46 @@
+"""The README's snippets run as they stand, against a real server; only the address is another."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from benchmarks.server import Server
+
+README = Path(__file__).resolve().parents[1] / "README.md"
+BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", README.read_text(), re.MULTILINE | re.DOTALL)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with Server(tmp_path_factory.mktemp("readme")) as server:
+        yield server
+
+
+def run(server: Server, command: list[str], script: str) -> str:
+    script = script.replace("http://127.0.0.1:8000", server.url)
+    environment = {**os.environ, "METATUNE_URL": server.url}
+    done = subprocess.run([*command, script], env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_python_lines_find_the_minimum(server: Server) -> None:
+    (script,) = [block for language, block in BLOCKS if language == "python"]
+    code = [line for line in script.splitlines() if line.strip()]
+    assert len(code) == 6, "the README promises six lines"
+    value = float(run(server, [sys.executable, "-c"], script).split()[-1])
+    assert value < 1.0
+
+
+def test_the_curl_lines_create_ask_and_tell(server: Server) -> None:
+    three, shell = (block for language, block in BLOCKS if language == "sh")
+    assert three.count("curl ") == 3, "the README promises three calls"
+    assert '"state":"complete"' in run(server, ["sh", "-ec"], three).splitlines()[-1]
+    assert "trial 2 tries lr=" in run(server, ["sh", "-ec"], shell)
