@@ -72,3 +72,12 @@ lock:  ## pin every dependency again
 clean:  ## remove the environment and everything built
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.PHONY: ledger bench-tell-latency
+KILLS ?= 200
+
+ledger: $(READY)  ## kill servers and databases under load (KILLS=200 each), and look whether anything is lost
+	$(BIN)/python -m tests.ledger.campaign --kills $(KILLS) --folder build/ledger
+
+bench-tell-latency: $(READY)  ## how long a tell takes while suggestions for 32 askers are being computed
+	$(BIN)/python -m benchmarks.tell_latency

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -18,13 +19,28 @@ READY_SECONDS = 60.0
 
 
 class Server:
-    """Serves a SQLite file in `folder`; `with` stops it, `kill()` is a power cut, `start()` starts it (again)."""
+    """Serves a SQLite file in `folder`, or the database it is told.
 
-    def __init__(self, folder: Path, port: int | None = None) -> None:
+    `with` stops it, `kill()` is a power cut, `start()` starts it (again). `command` is another program than
+    `metatune-server` that takes the same arguments.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        port: int | None = None,
+        *,
+        database: str | None = None,
+        workers: int = 1,
+        command: Sequence[str] = (),
+    ) -> None:
         self.folder = folder
         self.port = port or free_port()
+        self.database = database or f"sqlite:///{folder / 'metatune.db'}"
+        self.workers = workers
+        self.command = list(command) or [str(Path(sys.executable).parent / "metatune-server")]
         self.url = f"http://127.0.0.1:{self.port}"
-        self.log = folder / "server.log"
+        self.log = folder / f"server-{self.port}.log"
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -34,25 +50,20 @@ class Server:
 
     def start(self) -> None:
         """Returns once the server answers. Raises: RuntimeError with its log, if it does not."""
-        command = [str(Path(sys.executable).parent / "metatune-server"), "serve", "--host", "127.0.0.1"]
-        command += ["--port", str(self.port), "--database", f"sqlite:///{self.folder / 'metatune.db'}"]
+        command = [*self.command, "serve", "--host", "127.0.0.1", "--port", str(self.port)]
+        command += ["--database", self.database, "--workers", str(self.workers)]
         environment = {name: value for name, value in os.environ.items() if not name.startswith("METATUNE_")}
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, start_new_session=True
             )
         give_up_at = time.monotonic() + READY_SECONDS
-        while not self._is_ready():
-            if self._process.poll() is not None or time.monotonic() > give_up_at:
-                self.kill()
-                raise RuntimeError(f"the server did not start; it said:\n{self.log.read_text()[-4000:]}")
-            time.sleep(0.05)
-
-    def _is_ready(self) -> bool:
-        try:
-            return httpx.get(f"{self.url}/readyz", timeout=5.0).is_success
-        except httpx.TransportError:
-            return False
+        with httpx.Client(base_url=self.url, timeout=5.0, verify=False) as probe:
+            while not _is_ready(probe):
+                if self._process.poll() is not None or time.monotonic() > give_up_at:
+                    self.kill()
+                    raise RuntimeError(f"the server did not start; it said:\n{self.log.read_text()[-4000:]}")
+                time.sleep(0.05)
 
     def kill(self) -> None:
         """Ends it and its children with SIGKILL, as a power cut would."""
@@ -84,6 +95,13 @@ class Server:
         self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
+
+
+def _is_ready(probe: httpx.Client) -> bool:
+    try:
+        return probe.get("/readyz").is_success
+    except httpx.TransportError:
+        return False
 
 
 def free_port(first: int = 0) -> int:

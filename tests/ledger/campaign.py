@@ -1,0 +1,231 @@
+"""Kills under load, and the table of what was found: `make ledger KILLS=200`.
+
+A folder keeps its database, ledgers and progress, so that a campaign that was interrupted goes on where it was.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+
+from app.db.migrate import migrate
+from app.db.session import Store
+from benchmarks.server import Server
+from tests.ledger.audit import Findings, audit
+from tests.ledger.cluster import CRASHES, Cluster
+from tests.ledger.studies import STUDIES
+
+ROOT = Path(__file__).parents[2]
+CLIENTS = 4
+#: Seconds of load between two kills: from before the first answer to some hundred answers.
+LOAD_SECONDS = (0.0, 0.8)
+#: On PostgreSQL, one in so many crashes the database instead of killing a server.
+CRASH_EVERY = 3
+
+
+@dataclass
+class Progress:
+    """How far a campaign is, on disk after every kill."""
+
+    path: Path
+    kills: int = 0
+    crashes: int = 0
+    rounds: int = 0
+
+    @classmethod
+    def of(cls, folder: Path) -> Progress:
+        path = folder / "progress.json"
+        return cls(path, **(json.loads(path.read_text()) if path.exists() else {}))
+
+    def save(self) -> None:
+        self.path.write_text(json.dumps({"kills": self.kills, "crashes": self.crashes, "rounds": self.rounds}))
+
+
+@dataclass
+class Site:
+    """Where a campaign takes place: a folder, its servers, and the cluster behind them, if it is PostgreSQL."""
+
+    folder: Path
+    servers: Sequence[Server]
+    cluster: Cluster | None = None
+    studies: Sequence[str] = field(default_factory=lambda: list(STUDIES))
+
+    @property
+    def database(self) -> str:
+        return self.servers[0].database
+
+
+@contextmanager
+def sqlite_site(folder: Path) -> Iterator[Site]:
+    folder.mkdir(parents=True, exist_ok=True)
+    with Server(folder) as server:
+        yield Site(folder, [server])
+
+
+@contextmanager
+def postgresql_site(
+    folder: Path, *, bug: str | None = None, options: str = "", servers: int = 2, studies: Sequence[str] = ()
+) -> Iterator[Site]:
+    """Several servers on one database; with `bug`, servers in which it was planted."""
+    folder.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-m", "tests.ledger.planted", bug] if bug else []
+    with ExitStack() as stack:
+        cluster = stack.enter_context(Cluster(folder / "postgresql"))
+        cluster.create("ledger")
+        _migrate(cluster.url("ledger"))
+        url = cluster.url("ledger", options)
+        running = [stack.enter_context(Server(folder, database=url, command=command)) for _ in range(servers)]
+        yield Site(folder, running, cluster, list(studies) or list(STUDIES))
+
+
+def _migrate(url: str) -> None:
+    """Here and durably, so that a planted bug can lose only what the campaign itself did."""
+    store = Store(url)
+    migrate(store)
+    store.dispose()
+
+
+@contextmanager
+def load(site: Site, round_number: int) -> Iterator[None]:
+    """Client processes at work for the length of the block; afterwards they finish what they began."""
+    urls = [server.url for server in site.servers]
+    with httpx.Client(base_url=urls[0], timeout=30.0) as http:
+        for name in site.studies:
+            http.put(f"/v1/studies/{name}", json=dict(STUDIES[name].definition)).raise_for_status()
+    clients = []
+    for k in range(CLIENTS):
+        name = f"round-{round_number}-client-{k}"
+        command = [sys.executable, "-m", "tests.ledger.client", "--name", name, "--seed", str(1000 * round_number + k)]
+        command += ["--ledger", str(site.folder / f"{name}.ledger")]
+        command += [word for url in urls for word in ("--url", url)]
+        command += [word for study in site.studies for word in ("--study", study)]
+        clients.append(subprocess.Popen(command, cwd=ROOT))
+    try:
+        yield
+        for client in clients:
+            client.terminate()
+        for client in clients:
+            if client.wait(timeout=150) != 0:
+                raise RuntimeError(f"a client ended with {client.returncode}")
+    finally:
+        for client in clients:
+            if client.poll() is None:
+                client.kill()
+                client.wait()
+
+
+def campaign(site: Site, kills: int, *, seed: int = 1) -> tuple[Findings, Progress]:
+    """Kills servers, and crashes the database where there is one, until there were so many; then looks what is left."""
+    progress = Progress.of(site.folder)
+    rng = random.Random(seed * 1_000_003 + progress.rounds)
+    progress.rounds += 1
+    progress.save()
+    if progress.kills + progress.crashes < kills:
+        with load(site, progress.rounds):
+            wait_for_work(site, progress.rounds)
+            while progress.kills + progress.crashes < kills:
+                time.sleep(rng.uniform(*LOAD_SECONDS))
+                if site.cluster is not None and (progress.kills + progress.crashes) % CRASH_EVERY == 0:
+                    site.cluster.crash(CRASHES[progress.crashes % len(CRASHES)])
+                    site.cluster.start()
+                    progress.crashes += 1
+                else:
+                    server = rng.choice(site.servers)
+                    server.kill()
+                    server.start()
+                    progress.kills += 1
+                progress.save()
+    return look(site), progress
+
+
+def wait_for_work(site: Site, round_number: int, n_answers: int = 40) -> None:
+    """Until the clients of this round wrote down so many answers.  Raises: RuntimeError, if they get none."""
+    for _ in range(1200):
+        ledgers = site.folder.glob(f"round-{round_number}-*.ledger")
+        if sum(path.read_bytes().count(b'"status"') for path in ledgers) >= n_answers:
+            return
+        time.sleep(0.1)
+    raise RuntimeError("the clients get no answers")
+
+
+def look(site: Site) -> Findings:
+    store = Store(site.database)
+    try:
+        return audit(site.folder, store, site.servers[0].url)
+    finally:
+        store.dispose()
+
+
+# --- the planted bugs ---------------------------------------------------------------------------------------------
+
+
+def asynchronous_commit_control(folder: Path) -> Findings:
+    """The same load on servers that do not wait for the disk, and one crash of the database."""
+    options = "&options=-c%20synchronous_commit%3Doff"
+    with postgresql_site(folder, bug="asynchronous-commit", options=options, servers=1) as site:
+        assert site.cluster is not None
+        with load(site, 1):
+            wait_for_work(site, 1, 200)
+            site.cluster.crash("immediate")
+            site.cluster.start()
+        return look(site)
+
+
+def max_plus_one_control(folder: Path) -> Findings:
+    """The same load on two servers that number trials by looking; nobody is killed."""
+    with postgresql_site(folder, bug="max-plus-one", studies=["random", "whole"]) as site:
+        with load(site, 1):
+            wait_for_work(site, 1, 300)
+        return look(site)
+
+
+# --- the table ----------------------------------------------------------------------------------------------------
+
+COLUMNS = ("lost", "changed", "duplicated", "skipped", "twice", "orphaned", "odd")
+
+
+def row(name: str, findings: Findings, progress: Progress | None) -> str:
+    kills = (progress.kills, progress.crashes) if progress else ("-", "-")
+    counts = [len(getattr(findings, column)) for column in COLUMNS]
+    cells = [findings.acknowledged_tells, findings.acknowledged_asks, *kills, *counts]
+    return f"{name:34}" + "".join(f"{cell!s:>11}" for cell in cells)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--kills", type=int, default=200, help="per database")
+    parser.add_argument("--folder", type=Path, default=ROOT / "build" / "ledger")
+    given = parser.parse_args()
+    lines = [f"{'':34}" + "".join(f"{title:>11}" for title in ("tells", "asks", "kills", "crashes", *COLUMNS))]
+    ok = True
+    for name, make in (("SQLite", sqlite_site), ("PostgreSQL, two servers", postgresql_site)):
+        with make(given.folder / name.split(",")[0].lower()) as site:
+            findings, progress = campaign(site, given.kills)
+        lines.append(row(name, findings, progress))
+        ok = ok and not findings.problems
+        for kind, found in findings.problems.items():
+            print(f"{name}: {kind}: " + "; ".join(found[:5]), file=sys.stderr)
+    for name, control in (
+        ("planted: asynchronous commit", asynchronous_commit_control),
+        ("planted: max + 1", max_plus_one_control),
+    ):
+        folder = given.folder / f"control-{time.time_ns()}"
+        findings = control(folder)
+        lines.append(row(name, findings, None))
+        ok = ok and bool(findings.problems)
+    print("\n".join(lines))
+    sys.exit(0 if ok else 1)
+
+
+if __name__ == "__main__":
+    main()

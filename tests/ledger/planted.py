@@ -1,0 +1,74 @@
+"""A server with a bug put in on purpose: `python -m tests.ledger.planted <bug> serve …`. The audit has to find it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from sqlalchemy import func, select, text, update
+from sqlalchemy.orm.attributes import set_committed_value
+
+from app import cli
+from app.db import studies, trials
+from app.db.session import Store
+from app.db.studies import OpenStudy
+from app.db.tables import Event, Study, Trial
+
+
+def asynchronous_commit() -> None:
+    """Commits that are acknowledged before they are on disk. The product refuses such a database; here nobody looks."""
+
+    def unchecked(store: Store) -> None:
+        return
+
+    Store.check = unchecked  # type: ignore[method-assign]
+
+
+def max_plus_one() -> None:
+    """The next number is one more than the largest there is, and the study's row is not locked while it is found.
+
+    The rules of the database that would stop the worst are taken away too: numbers are no longer unique, and the
+    events are numbered by an update of their own.
+    """
+    make, open_study, check = trials.make, studies.open_study, Store.check
+
+    def open_unlocked(session: Any, address: Any, *, lock: bool = False) -> OpenStudy:
+        return open_study(session, address)
+
+    def make_by_looking(here: OpenStudy, **fields: Any) -> Trial:
+        here.session.flush()
+        largest = here.session.execute(select(func.max(Trial.number)).where(Trial.study_id == here.study.id)).scalar()
+        here.study.next_number = (largest or 0) + 1
+        return make(here, **fields)
+
+    def record(here: OpenStudy, type_: str, state: str, number: int | None = None) -> int:
+        here.session.flush()
+        drawn = update(Study).where(Study.id == here.study.id).values(revision=Study.revision + 1)
+        revision: int = here.session.execute(
+            drawn.returning(Study.revision), execution_options={"synchronize_session": False}
+        ).scalar_one()
+        set_committed_value(here.study, "revision", revision)
+        here.session.add(
+            Event(
+                study_id=here.study.id, revision=revision, type=type_, number=number, state=state, created_at=here.now
+            )
+        )
+        return revision
+
+    def check_and_loosen(store: Store) -> None:
+        check(store)
+        with store.write() as session:
+            session.execute(text("ALTER TABLE trials DROP CONSTRAINT IF EXISTS uq_trials_study_id_number"))
+
+    studies.open_study = open_unlocked  # type: ignore[assignment]
+    trials.make = make_by_looking  # type: ignore[assignment]
+    OpenStudy.record = record  # type: ignore[assignment]
+    Store.check = check_and_loosen  # type: ignore[assignment]
+
+
+BUGS: dict[str, Callable[[], None]] = {"asynchronous-commit": asynchronous_commit, "max-plus-one": max_plus_one}
+
+if __name__ == "__main__":
+    BUGS[sys.argv[1]]()
+    cli.main(sys.argv[2:])
