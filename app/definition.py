@@ -131,8 +131,14 @@ def differences(here: Any, given: Any, pointer: str = "") -> list[dict[str, Any]
             for name in names
             for difference in differences(here.get(name), given.get(name), f"{pointer}/{escape(name)}")
         ]
-    same = here == given and isinstance(here, bool) == isinstance(given, bool)
-    return [] if same else [{"pointer": pointer, "here": here, "given": given}]
+    return [] if _is_same(here, given) else [{"pointer": pointer, "here": here, "given": given}]
+
+
+def _is_same(here: Any, given: Any) -> bool:
+    """Equal as JSON: 1 is 1.0, but not true."""
+    if isinstance(here, list) and isinstance(given, list):
+        return len(here) == len(given) and all(map(_is_same, here, given))
+    return bool(here == given) and isinstance(here, bool) == isinstance(given, bool)
 
 
 def escape(name: str) -> str:

@@ -17,6 +17,11 @@ from app.errors import IllegalMove
 TrialState = Literal["waiting", "running", "paused", "complete", "pruned", "failed", "infeasible", "lost", "removed"]
 FinishedState = Literal["complete", "pruned", "failed", "infeasible"]
 StudyState = Literal["active", "paused", "stopped"]
+#: Where a trial's parameters come from.
+Source = Literal[
+    "initial", "warm_start", "gp", "tpe", "cmaes", "nsga2", "sobol", "random", "grid", "fallback",
+    "enqueued", "imported",
+]  # fmt: skip
 
 TRIAL_STATES: Final[tuple[TrialState, ...]] = get_args(TrialState)
 #: What a person sees; a removed trial is only a gap in the numbers.

@@ -43,7 +43,7 @@ class StrictRoute(APIRoute):
 async def _check_content_type(request: Request) -> None:
     """Raises: BadBody, 415 with the flag that curl needs."""
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if media_type == "application/json" or media_type.startswith("multipart/"):
+    if media_type == "application/json":
         return
     if await request.body():
         raise BadBody(

@@ -32,7 +32,7 @@ from app.db.reclaim import reading
 from app.db.studies import Address
 from app.db.tables import Report, Trial
 from app.errors import FieldError, Invalid, InvalidMeasurement
-from app.lifecycle import FinishedState
+from app.lifecycle import FinishedState, Source
 from app.services import move_trial
 from app.services.add_trials import Given, add
 from app.services.tell import Result
@@ -46,20 +46,7 @@ MAX_AT_ONCE = 10_000
 class Origin(Answer):
     """Where the parameters come from."""
 
-    source: Literal[
-        "initial",
-        "warm_start",
-        "gp",
-        "tpe",
-        "cmaes",
-        "nsga2",
-        "sobol",
-        "random",
-        "grid",
-        "fallback",
-        "enqueued",
-        "imported",
-    ]
+    source: Source
     prior_weight: float = 0.0
     speculated: bool = False
     why: str | None = None

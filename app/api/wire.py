@@ -47,7 +47,10 @@ def _aware(given: Any) -> Any:
     at = datetime.fromisoformat(given)
     if at.tzinfo is None:
         raise ValueError("a time needs its zone; end it with Z for UTC")
-    return at.astimezone(UTC)
+    try:
+        return at.astimezone(UTC)
+    except OverflowError as problem:
+        raise ValueError("a time must lie in the years 1 to 9999 of UTC") from problem
 
 
 GivenTime = Annotated[datetime, BeforeValidator(_aware), WithJsonSchema({"type": "string", "format": "date-time"})]

@@ -269,6 +269,22 @@ def best(here: OpenStudy, *, everywhere: bool = False) -> Trial | None:
     return here.session.scalars(query if everywhere else query.where(Trial.in_space.is_(True))).one_or_none()
 
 
+def best_since(here: OpenStudy) -> int | None:
+    """The study's revision at which its best value was told first: a later equal one is no improvement."""
+    found = best(here)
+    if found is None:
+        return None
+    return here.session.execute(
+        select(func.min(Trial.finished_revision)).where(
+            Trial.study_id == here.study.id,
+            Trial.state == "complete",
+            Trial.value == found.value,
+            Trial.feasible.is_(True),
+            Trial.in_space.is_(True),
+        )
+    ).scalar_one()
+
+
 def complete_since(here: OpenStudy, revision: int) -> int:
     """How many trials were completed after that revision of the study."""
     return here.session.execute(

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
 
 from app.db import idempotency, studies
 from app.db.idempotency import Once
@@ -79,9 +80,8 @@ def _put(store: Store, address: Address, given: Given, definition: Definition | 
     with store.write() as session:
         before = idempotency.remembered(session, once)
         if before is not None:
-            return Put(
-                studies.open_study(session, Address(address.project_id, before["name"], before["uid"])), created=True
-            )
+            there = Address(address.project_id, before["name"], before["uid"])
+            return Put(studies.open_study(session, there), before["created"], tuple(before["ignored"]))
         try:
             here = studies.open_study(session, address, lock=True)
         except StudyNotFound:
@@ -91,10 +91,17 @@ def _put(store: Store, address: Address, given: Given, definition: Definition | 
                     errors=[FieldError("/space", "is missing")],
                 ) from None
             here = studies.insert(session, address.project_id, address.name, definition, settings_of(given, definition))
-            idempotency.remember(session, once, {"name": here.study.name, "uid": here.study.uid}, here.now)
-            return Put(here, created=True)
+            return _remembered(session, Put(here, created=True), once)
         verify(here, given)
-        return Put(here, created=False, ignored=tuple(name for name in SETTINGS if name in given.fields))
+        ignored = tuple(name for name in SETTINGS if name in given.fields)
+        return _remembered(session, Put(here, created=False, ignored=ignored), once)
+
+
+def _remembered(session: Session, done: Put, once: Once | None) -> Put:
+    study = done.here.study
+    reference = {"name": study.name, "uid": study.uid, "created": done.created, "ignored": list(done.ignored)}
+    idempotency.remember(session, once, reference, done.here.now)
+    return done
 
 
 def settings_of(given: Given, definition: Definition) -> dict[str, Any]:
@@ -207,6 +214,7 @@ def _nearest_space(here: OpenStudy, fields: Mapping[str, Any]) -> dict[str, Any]
     )
     given_json = given.to_json(), list(given.constraints)
     for version in studies.space_versions(here):
-        if version.space == given_json[0] and (constraints is None or version.constraints == given_json[1]):
+        is_same = not differences(version.space, given_json[0])
+        if is_same and (constraints is None or version.constraints == given_json[1]):
             return {}
     return {"space": given_json[0], "constraints": given_json[1]}

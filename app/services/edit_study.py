@@ -14,6 +14,7 @@ from app.db import studies, trials
 from app.db.session import Store, database_now
 from app.db.studies import Address, OpenStudy
 from app.db.tables import Study, Trial
+from app.definition import differences
 from app.errors import FieldError, Invalid, NameTaken, SpaceVersionDiffers, SpaceViolation, StudyNotFound
 from app.search.space import SearchSpace
 from app.services.define_study import SETTINGS, check_settings
@@ -148,7 +149,7 @@ def edit_space(
             )
         old = here.definition.space
         new = merged(old, edit, constraints)
-        made = (new.to_json(), new.constraints) != (old.to_json(), old.constraints)
+        made = bool(differences(_space_json(old), _space_json(new)))
         rows = trials.every(here)
         legal = {trial.number: _is_legal(new, adapted(new, trial.params), trial.is_partial) for trial in rows}
         dropped = tuple(trial.number for trial in rows if trial.state == "waiting" and not legal[trial.number])

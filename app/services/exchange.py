@@ -7,44 +7,110 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, FiniteFloat, model_validator
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, FiniteFloat, model_validator
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
 
 from app.db import idempotency, studies, trials
 from app.db.idempotency import Once
 from app.db.session import Store
 from app.db.studies import Address, OpenStudy
 from app.db.tables import Event, LogEntry, Report, SpaceVersion, Study, Trial
+from app.definition import Definition, Direction
 from app.errors import FieldError, Invalid, NameTaken, StudyNotFound
-from app.lifecycle import FINISHED, StudyState, TrialState
+from app.lifecycle import FINISHED, Source, StudyState, TrialState
+from app.search.parameters import name_problem
 from app.search.space import SearchSpace
-from app.services.define_study import SETTINGS, Given, define
+from app.services.define_study import SETTINGS, Given, check_settings, define
 
 FORMAT: Final = 1
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
 Count = Annotated[int, Field(ge=0, le=2**53)]
 
 
+def _instant(given: datetime) -> datetime:
+    try:
+        return given.astimezone(UTC)
+    except OverflowError as problem:
+        raise ValueError("a time must lie in the years 1 to 9999 of UTC") from problem
+
+
+def _word(given: str) -> str:
+    problem = name_problem(given)
+    if problem is not None:
+        raise ValueError(f"a name {problem}")
+    return given
+
+
+def _sayable(given: Any) -> Any:
+    """Stored JSON has no NaN and no infinity."""
+    if isinstance(given, float) and not math.isfinite(given):
+        raise ValueError(f"numbers must be finite, got {given}")
+    for item in given.values() if isinstance(given, dict) else given if isinstance(given, list) else ():
+        _sayable(item)
+    return given
+
+
+Instant = Annotated[AwareDatetime, AfterValidator(_instant)]
+Word = Annotated[str, AfterValidator(_word)]
+Anything = Annotated[dict[str, Any], AfterValidator(_sayable)]
+
+
 class Part(BaseModel):
     model_config = ConfigDict(extra="forbid", from_attributes=True)
+
+
+class ObjectiveDocument(Part):
+    name: Word
+    direction: Direction
+
+
+class OutcomeDocument(Part):
+    name: Word
+    at_most: FiniteFloat | None = None
+    at_least: FiniteFloat | None = None
+
+    @model_validator(mode="after")
+    def _one_bound(self) -> OutcomeDocument:
+        if (self.at_most is None) == (self.at_least is None):
+            raise ValueError("an outcome has `at_most` or `at_least`")
+        return self
+
+
+class StopDocument(Part):
+    max_trials: Annotated[int, Field(ge=1, le=2**53)] | None = None
+    target: FiniteFloat | dict[Word, FiniteFloat] | None = None
+    patience: Annotated[int, Field(ge=1, le=2**53)] | None = None
+    max_seconds: Annotated[FiniteFloat, Field(gt=0)] | None = None
+    max_cost: Annotated[FiniteFloat, Field(gt=0)] | None = None
+
+
+class OriginDocument(Part):
+    source: Source
+    prior_weight: FiniteFloat = 0.0
+    speculated: bool = False
+    why: str | None = None
+    exploration: FiniteFloat | None = None
 
 
 class SpaceDocument(Part):
     version: Annotated[int, Field(ge=1, le=2**31)]
     space: dict[str, Any]
     constraints: list[str]
-    created_at: AwareDatetime
+    created_at: Instant
 
 
 class ReportDocument(Part):
     attempt: Count
     step: Count
     values: dict[str, FiniteFloat | Literal["nan", "inf", "-inf"]]
-    created_at: AwareDatetime
+    created_at: Instant
 
 
 class TrialDocument(Part):
@@ -58,35 +124,35 @@ class TrialDocument(Part):
     feasible: bool | None = None
     noise: Annotated[FiniteFloat, Field(ge=0)] | None = None
     cost: Annotated[FiniteFloat, Field(ge=0)] | None = None
-    metadata: dict[str, Any] = Field(default_factory=dict)
+    metadata: Anything = Field(default_factory=dict)
     reason: str | None = None
-    origin: dict[str, Any]
+    origin: OriginDocument
     worker: str | None = None
     expiries: Count = 0
     checkpoint: str | None = None
-    created_at: AwareDatetime
-    started_at: AwareDatetime | None = None
-    finished_at: AwareDatetime | None = None
+    created_at: Instant
+    started_at: Instant | None = None
+    finished_at: Instant | None = None
     finished_revision: Count | None = None
     reports: list[ReportDocument] = Field(default_factory=list)
 
 
 class EventDocument(Part):
     revision: Count
-    type: str
+    type: Annotated[str, Field(max_length=32)]
     number: Count | None
-    state: str
-    created_at: AwareDatetime
+    state: Annotated[str, Field(max_length=16)]
+    created_at: Instant
 
 
 class LogDocument(Part):
     revision: Count
-    kind: str
+    kind: Annotated[str, Field(max_length=32)]
     number: Count | None
-    before: dict[str, Any] | None
-    after: dict[str, Any] | None
+    before: Anything | None
+    after: Anything | None
     reason: str | None
-    created_at: AwareDatetime
+    created_at: Instant
 
 
 class StudyDocument(Part):
@@ -97,21 +163,22 @@ class StudyDocument(Part):
     uid: Annotated[str, Field(pattern=r"^[0-9a-f]{24}$")]
     state: StudyState
     description: str
-    tags: dict[str, str]
-    stop: dict[str, Any]
-    metafeatures: dict[str, Any]
+    tags: dict[Word, str]
+    stop: StopDocument
+    metafeatures: dict[Word, FiniteFloat]
     warm_start: Literal["auto", "off"]
     max_retries: Annotated[int, Field(ge=0, le=1000)]
-    objectives: list[dict[str, Any]]
-    outcomes: list[dict[str, Any]]
-    algorithm: dict[str, Any]
-    pruning: dict[str, Any] | None
+    objectives: Annotated[list[ObjectiveDocument], Field(min_length=1)]
+    outcomes: list[OutcomeDocument]
+    algorithm: Anything
+    pruning: Anything | None
     seed: Count
     space_version: Annotated[int, Field(ge=1)]
     revision: Count
     paused_seconds: Annotated[FiniteFloat, Field(ge=0)]
-    first_ask_at: AwareDatetime | None
-    created_at: AwareDatetime
+    paused_at: Instant | None = None
+    first_ask_at: Instant | None
+    created_at: Instant
     spaces: Annotated[list[SpaceDocument], Field(min_length=1)]
     trials: list[TrialDocument]
     events: list[EventDocument]
@@ -178,8 +245,8 @@ def import_study(
         {
             "space": next(space.space for space in whole.spaces if space.version == whole.space_version),
             "constraints": next(space.constraints for space in whole.spaces if space.version == whole.space_version),
-            "objectives": whole.objectives,
-            "outcomes": whole.outcomes,
+            "objectives": [one.model_dump() for one in whole.objectives],
+            "outcomes": [one.model_dump() for one in whole.outcomes],
             "algorithm": whole.algorithm,
             "pruning": whole.pruning or "off",
             "seed": whole.seed,
@@ -194,21 +261,35 @@ def import_study(
     for index, version in enumerate(whole.spaces):
         _parse(version, index)
     settings = {setting: getattr(whole, setting) for setting in SETTINGS}
+    settings["stop"] = whole.stop.model_dump(exclude_none=True)
+    check_settings(definition, settings)
     try:
-        with store.write() as session:
-            before = idempotency.remembered(session, once)
-            if before is not None:
-                return studies.open_study(session, Address(project_id, before["name"], before["uid"]))
-            _must_be_free(store, session, project_id, name)
-            here = studies.insert(session, project_id, name, definition, settings)
-            if session.scalars(select(Study.id).where(Study.uid == whole.uid)).first() is None:
-                here.study.uid = whole.uid
-            _fill(here, whole)
-            session.flush()
-            idempotency.remember(session, once, {"name": name, "uid": here.study.uid}, here.now)
-            return here
-    except IntegrityError as problem:
-        raise NameTaken(f"study {name!r} was made by another call meanwhile; import with ?name=another") from problem
+        return _import(store, project_id, whole, definition, settings, name, once)
+    except IntegrityError:  # another call made it between our look and our insert, perhaps this very one
+        return _import(store, project_id, whole, definition, settings, name, once)
+
+
+def _import(
+    store: Store,
+    project_id: int,
+    whole: StudyDocument,
+    definition: Definition,
+    settings: dict[str, Any],
+    name: str,
+    once: Once | None,
+) -> OpenStudy:
+    with store.write() as session:
+        before = idempotency.remembered(session, once)
+        if before is not None:
+            return studies.open_study(session, Address(project_id, before["name"], before["uid"]))
+        _must_be_free(session, project_id, name)
+        here = studies.insert(session, project_id, name, definition, settings)
+        if session.scalars(select(Study.id).where(Study.uid == whole.uid)).first() is None:
+            here.study.uid = whole.uid
+        _fill(here, whole)
+        session.flush()
+        idempotency.remember(session, once, {"name": name, "uid": here.study.uid}, here.now)
+        return here
 
 
 def copy(store: Store, address: Address, *, name: str, once: Once | None) -> OpenStudy:
@@ -225,7 +306,7 @@ def _parse(version: SpaceDocument, index: int) -> SearchSpace:
         raise
 
 
-def _must_be_free(store: Store, session: Any, project_id: int, name: str) -> None:
+def _must_be_free(session: Session, project_id: int, name: str) -> None:
     try:
         studies.open_study(session, Address(project_id, name))
     except StudyNotFound:
@@ -236,12 +317,13 @@ def _must_be_free(store: Store, session: Any, project_id: int, name: str) -> Non
 def _fill(here: OpenStudy, whole: StudyDocument) -> None:
     """The rows of the document, under the new study."""
     session, study = here.session, here.study
+    session.flush()
     session.query(Event).where(Event.study_id == study.id).delete()
     session.query(SpaceVersion).where(SpaceVersion.study_id == study.id).delete()
     session.expire(study)
     session.add_all(SpaceVersion(study_id=study.id, **space.model_dump()) for space in whole.spaces)
     study.space_version, study.state = whole.space_version, whole.state
-    study.paused_at = here.now if whole.state == "paused" and whole.first_ask_at else None
+    study.paused_at = (whole.paused_at or here.now) if whole.state == "paused" and whole.first_ask_at else None
     study.paused_seconds, study.first_ask_at, study.created_at = (
         whole.paused_seconds,
         whole.first_ask_at,
@@ -267,7 +349,7 @@ def _fill(here: OpenStudy, whole: StudyDocument) -> None:
 
 def _trial(here: OpenStudy, one: TrialDocument) -> Trial:
     definition = here.definition
-    fields = one.model_dump(exclude={"reports", "metadata", "state", "values", "feasible", "reason"})
+    fields = one.model_dump(exclude={"reports", "metadata", "state", "values", "feasible", "reason", "origin"})
     missing = one.state == "complete" and not set(definition.measured) <= set(one.values or {})
     if missing:
         raise Invalid(
@@ -281,6 +363,7 @@ def _trial(here: OpenStudy, one: TrialDocument) -> Trial:
         config_key=None if one.is_partial else definition.space.key(one.params),
         in_space=_in_space(definition.space, one),
         info=one.metadata,
+        origin=one.origin.model_dump(exclude_none=True),
         stop_requested=False,
         waiting_rank=(trials.GIVEN_BACK if one.attempt else trials.ENQUEUED) if state == "waiting" else None,
         waiting_since=here.now if state == "waiting" else None,
@@ -310,7 +393,7 @@ _TIMES = ("created_at", "started_at", "finished_at")
 def csv_lines(whole: StudyDocument) -> Iterator[str]:
     """One line a trial: its columns, `params.*` (of every version of the space) and `values.*`."""
     params = list(dict.fromkeys(name for trial in whole.trials for name in trial.params))
-    values = [one["name"] for one in (*whole.objectives, *whole.outcomes)]
+    values = [one.name for one in whole.objectives] + [one.name for one in whole.outcomes]
     header = [*_COLUMNS, *(f"params.{name}" for name in params), *(f"values.{name}" for name in values), *_TIMES]
     yield _line(header)
     for trial in whole.trials:

@@ -64,8 +64,7 @@ def _at_least_as_good(value: float, bound: float, direction: str) -> bool:
 def stagnation(here: OpenStudy) -> int:
     """Complete trials since the best one (with several objectives: since the front last changed)."""
     if here.definition.is_single:
-        best = studies.best(here)
-        newest = best.finished_revision if best is not None else None
+        newest = studies.best_since(here)
     else:
         candidates = trials.measured(here)
         newest = None
