@@ -78,7 +78,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.store = store
     app.state.multiprocess = operations.MULTIPROCESS in os.environ
     problems.install(app)
-    for part in (operations, exchange, studies, loop, trials, events):  # `import` before `{study}`
+    for part in (loop, trials, studies, operations, exchange, events):  # the busiest routes are tried first
         app.include_router(part.router)
     operations.install_docs(app)
     app.openapi = lambda: schema.document(app)  # type: ignore[method-assign]
