@@ -39,10 +39,14 @@ MODEL_STREAM, POINT_STREAM, WEIGHT_STREAM = 0x0F17, 0x0A5C, 0x0E16
 
 @dataclass(frozen=True)
 class Modelled:
-    """An objective's surrogate with the warping that leads back to the user's units."""
+    """An objective's surrogate with the warping that leads back to the user's units.
+
+    told_std: (n,) the trials' standard errors in standardised units, 0 where none was told.
+    """
 
     surrogate: Surrogate
     warping: Warping
+    told_std: Array
 
 
 @dataclass(frozen=True)
@@ -113,9 +117,9 @@ class ModelProposer:
         best = self._incumbent_mean(
             chosen, y, (history.is_feasible | history.where("pruned"))[rows], history.units[rows]
         )
-        told = history.noise_std[rows] * modelled.warping.slope(y) if len(weights) == 1 else np.full(len(y), np.nan)
-        told_variance = 0.0 if np.isnan(told).all() else float(np.nanmedian(told)) ** 2
-        noise_std = float(np.sqrt(chosen.noise_variance + min(told_variance, MAX_TOLD_STD**2)))
+        told_std = modelled.told_std[modelled.told_std > 0]
+        told_variance = float(np.median(told_std)) ** 2 if len(told_std) else 0.0
+        noise_std = float(np.sqrt(chosen.noise_variance + told_variance))
         return Acquisition(chosen, best, noise_std, limits, bounds)
 
     def _incumbent_mean(self, surrogate: Surrogate, y: Array, is_feasible: Mask, units: Array) -> float | None:
@@ -208,8 +212,8 @@ def model(embedding: Embedding, units: Array, y: Array, noise_std: Array, rng: n
     """
     warping = Warping.fit(y)
     with np.errstate(over="ignore"):
-        told = np.where(np.isnan(noise_std), 0.0, np.minimum(noise_std * warping.slope(y), MAX_TOLD_STD)) ** 2
-    return Modelled(_conditioned(embedding, units, warping.forward(y), told, rng), warping)
+        told_std = np.where(np.isnan(noise_std), 0.0, np.minimum(noise_std * warping.slope(y), MAX_TOLD_STD))
+    return Modelled(_conditioned(embedding, units, warping.forward(y), told_std**2, rng), warping, told_std)
 
 
 def _conditioned(embedding: Embedding, units: Array, y: Array, told: Array, rng: np.random.Generator) -> Surrogate:

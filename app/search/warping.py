@@ -34,7 +34,7 @@ class Warping:
         y = np.clip(y, -LARGEST, LARGEST)
         center = float(np.median(y))
         scale = _scale(y, center)
-        squashed = _squash((y - center) / scale)
+        squashed = _squash(_scaled(y, center, scale))
         power = _most_gaussian_power(squashed)
         warped = yeo_johnson(squashed, power)
         std = float(np.std(warped))
@@ -42,7 +42,7 @@ class Warping:
 
     def forward(self, y: Array) -> Array:
         """Objective units to standardised ones, elementwise."""
-        squashed = _squash((np.clip(y, -LARGEST, LARGEST) - self.center) / self.scale)
+        squashed = _squash(_scaled(y, self.center, self.scale))
         return (yeo_johnson(squashed, self.power) - self.mean) / self.std
 
     def backward(self, z: Array) -> Array:
@@ -52,7 +52,7 @@ class Warping:
 
     def slope(self, y: Array) -> Array:
         """dz/dy, elementwise, > 0: carries standard errors over."""
-        scaled = (np.clip(y, -LARGEST, LARGEST) - self.center) / self.scale
+        scaled = _scaled(y, self.center, self.scale)
         squashed = _squash(scaled)
         exponent = np.where(squashed >= 0, self.power - 1.0, 1.0 - self.power)
         slope = np.exp(exponent * np.log1p(np.abs(squashed)))
@@ -89,6 +89,12 @@ def _scale(y: Array, center: float) -> float:
         if spread > 1e-14 * abs(center) and spread > 1e-300:
             return spread
     return 1.0
+
+
+def _scaled(y: Array, center: float, scale: float) -> Array:
+    """(y - center) / scale of clipped values, within ±1e300."""
+    with np.errstate(over="ignore"):
+        return np.clip((np.clip(y, -LARGEST, LARGEST) - center) / scale, -1e300, 1e300)
 
 
 def _squash(x: Array) -> Array:

@@ -7,7 +7,7 @@ import pytest
 from scipy.integrate import quad
 from scipy.stats import norm
 
-from app.search.acquisition import Acquisition, exploration_share, log_expected_improvement, log_h
+from app.search.acquisition import Acquisition, exploration_share, log_expected_improvement, log_h, noise_discount
 from app.search.kernels import Embedding
 from app.search.priors import HyperPrior
 from app.search.space import Float, SearchSpace
@@ -53,7 +53,7 @@ def test_log_h_far_out_is_its_asymptote() -> None:
 
 @pytest.mark.parametrize("best", [0.0, -5.0, None])
 def test_the_gradient_of_the_acquisition_is_its_finite_difference(best: float | None) -> None:
-    acquisition = Acquisition(surrogate(0), best, (surrogate(1), surrogate(2)), (0.3, -2.0))
+    acquisition = Acquisition(surrogate(0), best, 0.3, (surrogate(1), surrogate(2)), (0.3, -2.0))
     at = np.random.default_rng(5).random((5, 3))
     values, gradient = acquisition.value_and_gradient(at)
     np.testing.assert_allclose(values, acquisition.value(at), rtol=1e-12)
@@ -68,7 +68,7 @@ def test_the_probability_of_feasibility_is_added_in_logarithms() -> None:
     at = np.random.default_rng(5).random((5, 3))
     prediction = limit.predict(at)
     expected = np.log(norm.cdf((0.3 - prediction.mean) / prediction.std))
-    both = Acquisition(surrogate(0), 0.0, (limit,), (0.3,)).value(at) - Acquisition(surrogate(0), 0.0).value(at)
+    both = Acquisition(surrogate(0), 0.0, 0.0, (limit,), (0.3,)).value(at) - Acquisition(surrogate(0), 0.0).value(at)
     np.testing.assert_allclose(both, expected, rtol=1e-9, atol=1e-12)
 
 
@@ -77,3 +77,11 @@ def test_exploration_is_everything_at_the_incumbents_mean_and_nothing_where_impr
     assert exploration_share(-5.0, 0.1, 0.0) < 1e-100
     z = 0.7
     assert exploration_share(-0.7, 1.0, 0.0) == pytest.approx(norm.pdf(z) / (norm.pdf(z) + z * norm.cdf(z)))
+
+
+def test_the_noise_discount_is_its_formula_vanishes_without_noise_and_has_its_derivative() -> None:
+    std = np.array([0.01, 0.3, 2.0])
+    np.testing.assert_allclose(noise_discount(std, 0.5).log, np.log(1 - 0.5 / np.sqrt(std**2 + 0.25)), rtol=1e-9)
+    np.testing.assert_allclose(noise_discount(std, 0.0).log, 0.0, atol=1e-12)
+    numeric = (noise_discount(std + 1e-7, 0.5).log - noise_discount(std - 1e-7, 0.5).log) / 2e-7
+    np.testing.assert_allclose(noise_discount(std, 0.5).by_std, numeric, rtol=1e-5)
