@@ -10,6 +10,7 @@ from pydantic import Field, TypeAdapter
 
 from app.api.dependencies import PUBLIC
 from app.api.problems import MEDIA_TYPE, Problem
+from app.api.studies import SEARCH_SPACE
 from app.search.space import Bool, Categorical, Fixed, Float, Int, Ordinal
 
 Parameter = Annotated[Float | Int | Ordinal | Categorical | Bool | Fixed, Field(discriminator="type")]
@@ -43,6 +44,7 @@ def _completed(whole: dict[str, Any]) -> dict[str, Any]:
     kinds = TypeAdapter(Parameter).json_schema(ref_template="#/components/schemas/{model}")
     schemas.update(kinds.pop("$defs"))
     schemas["Parameter"] = kinds
+    _refer_to_space(whole)
     schemas["SearchSpace"] = {
         "type": "object",
         "description": "Parameters by name; their order is kept",
@@ -73,6 +75,15 @@ def _completed(whole: dict[str, Any]) -> dict[str, Any]:
                     responses[status] = {"description": given.get("description") or description, "content": error}
     _link(whole)
     return whole
+
+
+def _refer_to_space(node: Any) -> None:
+    """Puts a reference wherever a field is a space."""
+    for child in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
+        if isinstance(child, dict) and child.get("title") == SEARCH_SPACE:
+            child.clear()
+            child["$ref"] = f"#/components/schemas/{SEARCH_SPACE}"
+        _refer_to_space(child)
 
 
 def _link(whole: dict[str, Any]) -> None:

@@ -43,8 +43,10 @@ from app.services.stopping import minimised
 
 router = APIRouter(prefix="/v1/studies", tags=["studies"], route_class=StrictRoute)
 
+#: By this title `app.api.schema` knows where the description of a space belongs.
+SEARCH_SPACE = "SearchSpace"
 #: The space on the wire: validated by `SearchSpace.from_json`, described from the same dataclasses (app.api.schema).
-SpaceIn = Annotated[dict[str, Any], WithJsonSchema({"$ref": "#/components/schemas/SearchSpace"})]
+SpaceIn = Annotated[dict[str, Any], WithJsonSchema({"type": "object", "title": SEARCH_SPACE})]
 MAX_CONSTRAINTS = 100
 
 
