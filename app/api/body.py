@@ -6,6 +6,7 @@ in its strings, and whose numbers too large for a double are infinite instead of
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from collections.abc import Callable, Coroutine
@@ -33,6 +34,8 @@ class StrictRoute(APIRoute):
 
         async def strict(request: Request) -> Response:
             request = StrictRequest(request.scope, request.receive)
+            for text in itertools.chain.from_iterable(request.query_params.multi_items()):
+                _check_text(text)
             if request.method != "GET":
                 await _check_content_type(request)
             return await handle(request)

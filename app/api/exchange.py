@@ -10,7 +10,8 @@ from fastapi.responses import JSONResponse, StreamingResponse
 from app.api.body import StrictRoute
 from app.api.dependencies import NAME_PATTERN, AddressDep, CallerDep, OnceDep, StoreDep
 from app.api.studies import StudyOut
-from app.api.wire import Body
+from app.api.trials import with_uid
+from app.api.wire import Body, Uid
 from app.db.reclaim import reading
 from app.db.studies import Address
 from app.errors import NotAvailableYet
@@ -55,11 +56,12 @@ def import_study(
 
 class CopyBody(Body):
     name: Annotated[str, Query(pattern=NAME_PATTERN)]
+    study_uid: Uid = None
 
 
 @router.post("/{study}/copy", status_code=201, summary="Copy a study under another name")
 def copy_study(address: AddressDep, body: CopyBody, store: StoreDep, once: OnceDep) -> StudyOut:
     """With its trials and their numbers; what was running waits in the copy."""
-    here = exchange.copy(store, address, name=body.name, once=once)
+    here = exchange.copy(store, with_uid(address, body.study_uid), name=body.name, once=once)
     with reading(store, Address(address.project_id, here.study.name)) as opened:
         return StudyOut.of(opened)

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from anyio.to_thread import run_sync
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import PlainTextResponse
-from pydantic import Field, ValidationError, model_validator
+from pydantic import ConfigDict, Field, ValidationError, model_validator
 
 from app.api.body import StrictRoute
 from app.api.dependencies import AddressDep, Number, OnceDep, StoreDep
@@ -31,6 +31,8 @@ router = APIRouter(prefix="/v1/studies/{study}", tags=["loop"], route_class=Stri
 
 
 class Ask(Body):
+    model_config = ConfigDict(json_schema_extra={"examples": [{"count": 1, "worker": "node-3", "lease_seconds": 600}]})
+
     count: Annotated[int, Field(ge=1, le=1000)] = 1
     worker: Annotated[str | None, Field(min_length=1, max_length=128)] = None
     lease_seconds: Annotated[float, Field(gt=0, le=31_536_000, allow_inf_nan=False)] = 86_400.0
@@ -162,6 +164,16 @@ def shell_quote(value: Any) -> str:
 class Tell(Told):
     """A value (or values), or a state with a reason."""
 
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {"value": 0.97},
+                {"values": {"accuracy": 0.97, "latency_ms": 12}},
+                {"state": "failed", "reason": "out of memory"},
+            ]
+        }
+    )
+
     state: Annotated[
         Literal["complete", "failed", "infeasible", "pruned", "paused"] | None, Field(description="Left out: complete")
     ] = None
@@ -281,6 +293,8 @@ def _result_out(number: int | None, answer: Any) -> ResultOut:
 
 
 class ReportBody(Body):
+    model_config = ConfigDict(json_schema_extra={"examples": [{"step": 3, "value": 0.81}]})
+
     step: Annotated[int, Field(ge=0, le=2**53)]
     value: Measured | None = None
     values: dict[Word, Measured] | None = None

@@ -185,6 +185,8 @@ def field_error(one: Mapping[str, Any]) -> FieldError:
     origin, *steps = [str(step) for step in one["loc"]]
     pointer = "".join(f"/{escape(step)}" for step in steps) if origin == "body" else f"{origin}:{'.'.join(steps)}"
     detail = str(one["msg"]).removeprefix("Value error, ")
+    if one["type"] == "extra_forbidden":
+        return FieldError(printable(pointer), "there is no such field here; /docs lists them")
     given = one.get("input")
     if one["type"] != "missing" and (given is None or isinstance(given, (bool, int, float, str))):
         shown = repr(given)

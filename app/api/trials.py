@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Response
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from app.api.body import StrictRoute
 from app.api.dependencies import AddressDep, Number, OnceDep, StoreDep
@@ -228,6 +228,12 @@ class TrialIn(Told):
 
 class TrialsIn(TrialIn):
     """One trial, or `trials`: many at once, all or none."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"params": {"lr": 0.01}}, {"trials": [{"params": {"lr": 0.1, "layers": 2}, "value": 0.4}]}]
+        }
+    )
 
     params: Annotated[dict[Word, Scalar] | None, Field(description="May be given in part when enqueued")] = None  # type: ignore[assignment]
     trials: Annotated[list[TrialIn] | None, Field(min_length=1, max_length=MAX_AT_ONCE)] = None

@@ -135,14 +135,21 @@ def cursor(*parts: Any) -> str:
     return base64.urlsafe_b64encode(json.dumps(parts).encode()).decode().rstrip("=")
 
 
+def _is_ours(part: Any) -> bool:
+    """Nothing that the database could choke on."""
+    if isinstance(part, str):
+        return part.isprintable()
+    if isinstance(part, int):
+        return not isinstance(part, bool) and abs(part) <= MAX_EXACT
+    return part is None or math.isfinite(part)
+
+
 def read_cursor(after: str, *kinds: type | tuple[type, ...]) -> list[Any]:
     """The parts of a cursor.  Raises: Invalid, if it is not one of ours."""
     try:
         parts: Any = json.loads(base64.urlsafe_b64decode(after + "=" * (-len(after) % 4)))
         fits = isinstance(parts, list) and len(parts) == len(kinds)
-        if fits and all(
-            isinstance(part, kind) and not isinstance(part, bool) for part, kind in zip(parts, kinds, strict=True)
-        ):
+        if fits and all(isinstance(part, kind) and _is_ours(part) for part, kind in zip(parts, kinds, strict=True)):
             return list(parts)
     except (ValueError, UnicodeError):
         pass

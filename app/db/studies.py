@@ -241,7 +241,7 @@ def page(
             exists().where(StudyTag.study_id == Study.id, StudyTag.name == tag, StudyTag.value == value)
         )
     if prefix:
-        query = query.where(name >= prefix, name < prefix[:-1] + chr(ord(prefix[-1]) + 1))
+        query = query.where(name >= prefix, name < prefix + "~")  # which sorts behind every letter of a name
     if after is not None:
         query = query.where(name > after)
     return session.scalars(query.order_by(name).limit(limit)).all()

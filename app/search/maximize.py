@@ -72,7 +72,9 @@ def _candidates(space: SearchSpace, rng: np.random.Generator, centers: Array, pi
     rows = np.vstack(parts)
     if space.constraints:
         rows = rows[space.satisfied(space.codes_of_units(rows))]
-    return space.snap(rows)
+    snapped = space.snap(rows)  # levels and corners are met many times over; the leaders must not all be one point
+    _, first = np.unique(np.where(np.isnan(snapped), -1.0, snapped), axis=0, return_index=True)
+    return np.asarray(snapped[np.sort(first)], dtype=np.float64)
 
 
 def _distinct(rows: Array) -> NDArray[np.intp]:

@@ -15,6 +15,7 @@ from app.db.studies import Address, OpenStudy
 from app.db.tables import Report, Trial
 from app.errors import FieldError, Invalid, SpaceViolation
 from app.search.free import free_point
+from app.search.parameters import MAX_INTEGER
 from app.services.tell import Outcome, Result, judge
 
 
@@ -95,7 +96,7 @@ def _import(here: OpenStudy, given: Given, result: Result) -> Trial:
     try:
         params: Mapping[str, Any] = space.check(given.params)
     except SpaceViolation:
-        if given.outside != "keep":
+        if given.outside != "keep" or not all(map(_is_storable, given.params.values())):
             raise
         params, in_space = given.params, False
     outcome = _outcome(here, given, result)
@@ -116,6 +117,12 @@ def _import(here: OpenStudy, given: Given, result: Result) -> Trial:
         **trials.outcome_fields(here.definition, outcome.values, outcome.feasible, outcome.reason),
     )
     return trial
+
+
+def _is_storable(value: Any) -> bool:
+    if isinstance(value, float):
+        return math.isfinite(value)
+    return not isinstance(value, int) or abs(value) <= MAX_INTEGER
 
 
 def _outcome(here: OpenStudy, given: Given, result: Result) -> Outcome:

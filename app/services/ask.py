@@ -263,10 +263,10 @@ def _why_nothing(here: OpenStudy, reason: str | None) -> tuple[bool, str]:
 
 
 def _repeat(here: OpenStudy, reference: Mapping[str, Any]) -> Asked:
-    """The answer that was given before; a token is shown only while its trial is still in the same hands."""
+    """The answer that was given before, without trials removed since; a token is shown only while in the same hands."""
     attempts = dict(reference["trials"])
     found = trials.numbered(here, attempts)
-    handed = [found[number] for number in attempts if number in found]
+    handed = [found[number] for number in attempts if found[number].state != "removed"]
     return _asked(here, handed, reference["done"], reference["reason"], attempts)
 
 

@@ -26,6 +26,10 @@ def release(store: Store, address: Address, number: int, *, lease: str | None) -
         check_lease(trial, lease)
         if trial.state == "waiting":
             return trial
+        if trial.state != "running":
+            raise IllegalMove(
+                f"trial {number} is {trial.state}; only a running one can be given back", state=trial.state
+            )
         trials.put_back(here, trial, rank=trials.GIVEN_BACK)
         trial.lease_seconds = None  # the token still releases, but a heartbeat on its way takes nothing up again
         here.record("trial.released", trial.state, number)
