@@ -210,6 +210,13 @@ def test_a_maximised_objective_is_the_mirror_of_a_minimised_one() -> None:
     assert there.predicted_mean == -here.predicted_mean
 
 
+def test_a_corner_that_was_tried_does_not_hide_the_points_beside_it() -> None:
+    space = SearchSpace({"x": Float(0, 1), "y": Float(0, 1)}, ("x + y <= 1.001", "x + y >= 0.999"))
+    records = trials(space, 10, lambda n, p: p["x"])
+    records.append(Record(11, {"x": 0.0, "y": 1.0}, "complete", (0.0,)))
+    assert [point.source for point in ask(space, records, 5).points] == ["gp"] * 5
+
+
 def test_a_measured_bound_is_kept_when_the_best_lies_beyond_it() -> None:
     goal = Goal(("maximize",), (("at_most", 3.0),))
     records = [
