@@ -40,7 +40,7 @@ class Settings(BaseModel):
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> Settings:
-        """Unknown METATUNE_ names are left alone.  Raises: pydantic.ValidationError, naming the variable that is wrong."""
+        """Unknown METATUNE_ names are left alone.  Raises: pydantic.ValidationError, naming the wrong variable."""
         given = os.environ if environment is None else environment
         return cls.model_validate(
             {name: given[PREFIX + name.upper()] for name in cls.model_fields if PREFIX + name.upper() in given}

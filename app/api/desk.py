@@ -13,6 +13,7 @@ from app.db.studies import Address
 from app.db.tables import Trial
 from app.errors import AppError
 from app.services.ask import Answer, AskCall, Asked, ask, hand_out
+from app.services.spare import Spare
 from app.services.tell import Result, tell_many
 
 #: Of a deadline, what is left for handing out the free point and for the way back, in seconds.
@@ -30,8 +31,9 @@ class Desk:
 
     def __init__(self, store: Store, threads: int) -> None:
         self.store = store
+        self.spare = Spare()
         self.asks: Gather[Address, AskCall, Answer | None] = Gather(
-            lambda place, calls: ask(store, place, calls), threads=threads, at_once=ASKS_AT_ONCE
+            lambda place, calls: ask(store, place, calls, self.spare), threads=threads, at_once=ASKS_AT_ONCE
         )
         self.tells: Gather[Address, Result, Trial] = Gather(
             lambda address, results: tell_many(store, address, results), threads=TELL_THREADS, at_once=TELLS_AT_ONCE
@@ -61,7 +63,7 @@ class Desk:
     def _hand_out(self, place: Address, call: AskCall, deadline_seconds: float) -> Answer | None:
         """None, if the computation was faster after all and has claimed the call."""
         why = f"the deadline of {deadline_seconds:g} s came before the model was ready"
-        (answer,) = hand_out(self.store, place, [call], why=why)
+        (answer,) = hand_out(self.store, place, [call], why=why, spare=self.spare)
         return answer
 
 

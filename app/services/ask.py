@@ -24,6 +24,7 @@ from app.search.draw import draw
 from app.search.free import free_point
 from app.search.suggest import Suggestion
 from app.services.plan import Plan, Wish, compute, draw_ahead, foresee, is_modelled
+from app.services.spare import Spare
 from app.services.stopping import budget
 
 logger = logging.getLogger("metatune.ask")
@@ -74,8 +75,10 @@ class Asked:
 Answer = Asked | AppError
 
 
-def ask(store: Store, address: Address, calls: Sequence[AskCall]) -> list[Answer | None]:
+def ask(store: Store, address: Address, calls: Sequence[AskCall], spare: Spare | None = None) -> list[Answer | None]:
     """Answers the calls, in order; None for one that its deadline's fallback claimed meanwhile.
+
+    Points that were computed for nobody but such calls go to `spare`.
 
     Raises: StudyNotFound, and whatever fails for all of them.
     """
@@ -86,13 +89,15 @@ def ask(store: Store, address: Address, calls: Sequence[AskCall]) -> list[Answer
         if not needs or not is_modelled(here):
             return Hand(here, draw_ahead(here, needs)).answer_all(calls)
     for _ in range(MAX_COMPUTATIONS):
-        if all(call.is_claimed for call in calls):  # every deadline passed meanwhile
-            return [None] * len(calls)
         with store.read() as session:
             here = studies.open_study(session, address)
             needs = foresee(here, calls)
             records = trials.records(here) if needs else []
         plan = compute(here, records, needs)
+        if all(call.is_claimed for call in calls):  # every deadline passed meanwhile
+            if spare is not None:
+                spare.keep(here, [planned.suggestion for planned in plan.fresh.values() if not planned.fixed])
+            return [None] * len(calls)
         with store.write() as session:
             here = studies.open_study(session, address, lock=True)
             if plan.stands(here):
@@ -102,22 +107,25 @@ def ask(store: Store, address: Address, calls: Sequence[AskCall]) -> list[Answer
     return hand_out(store, address, calls, why="other askers took the computed points' numbers twice")
 
 
-def hand_out(store: Store, address: Address, calls: Sequence[AskCall], *, why: str) -> list[Answer | None]:
-    """The write transaction alone: new points are drawn under the lock, and say why."""
+def hand_out(
+    store: Store, address: Address, calls: Sequence[AskCall], *, why: str, spare: Spare | None = None
+) -> list[Answer | None]:
+    """The write transaction alone: new points are spare ones, or drawn under the lock, and say why."""
     with store.write() as session:
         here = studies.open_study(session, address, lock=True)
         trials.reclaim_expired(here)
         plan = Plan(here.study.next_number, here.study.space_version)
-        return Hand(here, plan, why).answer_all(calls)
+        return Hand(here, plan, why, spare).answer_all(calls)
 
 
 class Hand:
     """One transaction's handing out, under the study's lock."""
 
-    def __init__(self, here: OpenStudy, plan: Plan, why: str = LATE) -> None:
+    def __init__(self, here: OpenStudy, plan: Plan, why: str = LATE, spare: Spare | None = None) -> None:
         self.here = here
         self.plan = plan
         self.why = why
+        self.spare = spare
         planned = [point.key for point in plan.fresh.values()]
         self.looked_up = dict.fromkeys(planned, False) | dict.fromkeys(trials.taken_among(here, planned), True)
         self.picked: set[str] = set()
@@ -212,6 +220,8 @@ class Hand:
         planned = self.plan.fresh.get(here.study.next_number)
         if planned is not None and planned.fixed == fixed and not self.is_taken(planned.key):
             suggestion, key = planned.suggestion, planned.key
+        elif (left := None if fixed else self.spare_point()) is not None:
+            suggestion, key = left, here.definition.space.key(left.params)
         else:
             drawn = self.drawn(here.study.next_number, fixed)
             if drawn is None:
@@ -228,6 +238,13 @@ class Hand:
             attempt=1,
             **trials.lease_fields(here, worker=call.worker, seconds=call.lease_seconds),
         )
+
+    def spare_point(self) -> Suggestion | None:
+        """A point that was computed for an earlier ask whose deadline passed, if one is left and still free."""
+        while self.spare is not None and (point := self.spare.take(self.here)) is not None:
+            if not self.is_taken(self.here.definition.space.key(point.params)):
+                return replace(point, why="computed for an earlier ask, whose deadline had passed")
+        return None
 
     def drawn(self, number: int, fixed: Mapping[str, object]) -> Suggestion | None:
         """A point that needs no model, or None if none is left."""
