@@ -1,0 +1,102 @@
+"""Thirty-two askers at once on one study, over a real socket: nothing is handed out twice, and no number is skipped."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from benchmarks.server import Server
+
+pytestmark = pytest.mark.slow
+
+ASKERS = 32
+UNIT = {"type": "float", "low": 0.0, "high": 1.0}
+SMALL = {
+    "i": {"type": "int", "low": 1, "high": 5},
+    "kernel": {"type": "categorical", "choices": ["rbf", "poly", "sigmoid"]},
+    "shrinking": {"type": "bool"},
+    "degree": {"type": "int", "low": 2, "high": 4, "when": {"kernel": ["poly"]}},
+}
+#: rbf and sigmoid with 5 · 2 configurations each, poly with 5 · 2 · 3.
+SMALL_SIZE = 50
+
+
+@pytest.fixture(
+    scope="module", params=[("sqlite", 1), ("sqlite", 2), ("postgresql", 2)], ids=lambda p: f"{p[0]}-{p[1]}"
+)
+def http(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
+    """A client of a server on that database with so many workers."""
+    kind, workers = request.param
+    folder: Path = tmp_path_factory.mktemp("askers")
+    database = None
+    if kind == "postgresql":
+        request.getfixturevalue("migrated_postgresql")("askers")
+        database = request.getfixturevalue("postgresql_server").format(name="askers")
+    limits = httpx.Limits(max_connections=ASKERS, max_keepalive_connections=ASKERS)
+    with (
+        Server(folder, database=database, workers=workers) as server,
+        httpx.Client(base_url=server.url, timeout=120.0, limits=limits) as client,
+    ):
+        yield client
+
+
+def create(http: httpx.Client, name: str, **definition: Any) -> None:
+    http.put(f"/v1/studies/{name}", json=definition).raise_for_status()
+
+
+def ask(http: httpx.Client, name: str, **body: Any) -> list[dict[str, Any]]:
+    response = http.post(f"/v1/studies/{name}/ask", json=body)
+    assert response.status_code == 200, response.text
+    trials: list[dict[str, Any]] = response.json()["trials"]
+    return trials
+
+
+def ask_at_once(http: httpx.Client, name: str, n_asks: int, **body: Any) -> list[dict[str, Any]]:
+    """All askers begin together and ask so many times each."""
+    barrier = threading.Barrier(ASKERS)
+
+    def asker(_: int) -> list[dict[str, Any]]:
+        barrier.wait()
+        return [trial for _ in range(n_asks) for trial in ask(http, name, **body)]
+
+    with ThreadPoolExecutor(ASKERS) as pool:
+        return list(itertools.chain.from_iterable(pool.map(asker, range(ASKERS))))
+
+
+def assert_all_different(trials: list[dict[str, Any]], n_trials: int, *, first: int = 1) -> None:
+    assert sorted(trial["number"] for trial in trials) == list(range(first, first + n_trials))
+    assert len({json.dumps(trial["params"], sort_keys=True) for trial in trials}) == n_trials
+    assert len({trial["lease"]["token"] for trial in trials}) == n_trials
+
+
+def test_random_points_are_all_different(http: httpx.Client) -> None:
+    create(http, "random", space={"x": UNIT, "y": UNIT}, algorithm="random")
+    assert_all_different(ask_at_once(http, "random", 4), 4 * ASKERS)
+
+
+def test_modelled_points_are_all_different(http: httpx.Client) -> None:
+    create(http, "gp", space={"x": UNIT, "n": {"type": "int", "low": 1, "high": 9}}, algorithm="gp")
+    results = [{"params": {"x": k / 20, "n": 1 + k % 9}, "value": (k / 20 - 0.3) ** 2} for k in range(20)]
+    http.post("/v1/studies/gp/trials", json={"trials": results}).raise_for_status()
+    assert_all_different(ask_at_once(http, "gp", 2), 2 * ASKERS, first=21)
+
+
+@pytest.mark.parametrize("algorithm", ["random", "grid", "gp"])
+def test_a_small_space_is_handed_out_whole_and_then_no_more(http: httpx.Client, algorithm: str) -> None:
+    name = f"small-{algorithm}"
+    create(http, name, space=SMALL, algorithm=algorithm)
+    assert_all_different(ask_at_once(http, name, 3), SMALL_SIZE)
+    assert ask(http, name) == []
+
+
+def test_a_budget_is_the_studys_however_many_ask(http: httpx.Client) -> None:
+    create(http, "budget", space={"x": UNIT}, algorithm="sobol", stop={"max_trials": 40})
+    assert_all_different(ask_at_once(http, "budget", 3), 40)
