@@ -360,7 +360,7 @@ def test_the_counters_on_the_study_always_equal_the_trials(api: Api, store: Stor
                     "('complete', 'pruned', 'failed', 'infeasible')"
                 )
             ).scalar_one()
-            assert shown == {state: n for state, n in rows}
+            assert shown == {row[0]: row[1] for row in rows}
             assert session.scalars(select(Study.n_imported)).one() == imported
 
     api.create(algorithm="random", max_retries=2)
