@@ -120,7 +120,7 @@ def check_uid(study: Study, uid: str | None) -> None:
 
 def definition_of(session: Session, study: Study) -> Definition:
     """The study's definition with its current space; of all that, only the space changes, and its version with it."""
-    key = (study.uid, study.space_version)
+    key = (study.id, study.uid, study.space_version)  # an import may bring the uid of a purged study back, never its id
     known = _definitions.get(key)
     if known is None:
         row = session.execute(
@@ -142,7 +142,7 @@ def definition_of(session: Session, study: Study) -> Definition:
     return known
 
 
-_definitions: dict[tuple[str, int], Definition] = {}
+_definitions: dict[tuple[int, str, int], Definition] = {}
 
 
 def insert(

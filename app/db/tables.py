@@ -85,6 +85,7 @@ class Study(Base):
             postgresql_where=text("deleted_at IS NULL"),
         ),
         CheckConstraint("state IN ('active', 'paused', 'stopped')", name="state"),
+        {"sqlite_autoincrement": True},  # an id is never used again
     )
     id: Mapped[int] = mapped_column(Id, primary_key=True)
     project_id: Mapped[int] = mapped_column(ForeignKey("projects.id"), index=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
@@ -169,7 +169,7 @@ def edit_space(
         here.record("study.updated", here.study.state)
         here.log("space", before=_space_json(old), after=_space_json(new))
         session.flush()
-        changed = OpenStudy(session, here.study, studies.definition_of(session, here.study), here.now)
+        changed = OpenStudy(session, here.study, replace(here.definition, space=new), here.now)
         return SpaceEdit(changed, new, usable, dropped, studies.best(changed), made=True)
 
 

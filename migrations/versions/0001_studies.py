@@ -85,6 +85,7 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["project_id"], ["projects.id"], name=op.f("fk_studies_project_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_studies")),
         sa.UniqueConstraint("uid", name=op.f("uq_studies_uid")),
+        sqlite_autoincrement=True,
     )
     op.create_index(op.f("ix_studies_project_id"), "studies", ["project_id"], unique=False)
     op.create_index(

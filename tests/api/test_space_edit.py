@@ -180,11 +180,9 @@ def test_versions_grow_also_after_a_return_to_an_old_space(api: Api) -> None:
 
 
 def test_an_edit_refused_by_the_database_leaves_no_trace_in_the_process(api: Api, monkeypatch: Any) -> None:
-    from app.db.studies import OpenStudy
-
     told(api)
     with monkeypatch.context() as patched:
-        patched.setattr(OpenStudy, "log", lambda *_, **__: 1 / 0)
+        patched.setattr("app.services.edit_study.studies.best", lambda _: 1 / 0)
         edit(api, {"x": {"low": 0.9}}, status=500)
     assert api.get()["space"]["x"]["low"] == 0.0
     edit(api, {"x": {"low": 0.125}})
