@@ -11,7 +11,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 
@@ -208,6 +208,10 @@ async def _database_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, DBAPIError)  # noqa: S101
     if error.connection_invalidated:
         return await _database_lost(request, error)
+    if isinstance(error, IntegrityError):  # two calls at once, such as one Idempotency-Key for two studies
+        logger.warning("two calls were in each other's way", exc_info=error)
+        detail = "another call was in the way at the same moment; nothing was changed, try again"
+        return problem(503, "collision", detail, headers={"Retry-After": "1"})
     return await _unexpected(request, error)
 
 

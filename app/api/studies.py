@@ -220,7 +220,7 @@ def put_study(body: Definition, address: AddressDep, store: StoreDep, response: 
 def _put(body: Definition, address: Address, store: StoreDep, once: Any, response: Response) -> StudyOut:
     result = define_study.put(store, address, body.given(address.name), once)
     response.status_code = 201 if result.created else 200
-    response.headers["Location"] = f"/v1/studies/{address.name}"
+    response.headers["Location"] = f"/v1/studies/{result.here.study.name}"
     with reading(store, Address(address.project_id, result.here.study.name)) as here:
         return StudyOut.of(here, ignored=None if result.created else result.ignored)
 

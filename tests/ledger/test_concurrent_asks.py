@@ -100,3 +100,38 @@ def test_a_small_space_is_handed_out_whole_and_then_no_more(http: httpx.Client, 
 def test_a_budget_is_the_studys_however_many_ask(http: httpx.Client) -> None:
     create(http, "budget", space={"x": UNIT}, algorithm="sobol", stop={"max_trials": 40})
     assert_all_different(ask_at_once(http, "budget", 3), 40)
+
+
+def test_one_idempotency_key_for_two_studies_at_once_takes_effect_in_one(http: httpx.Client) -> None:
+    names = ["left", "right"]
+    for name in names:
+        create(http, name, space={"x": UNIT}, algorithm="random")
+    with ThreadPoolExecutor(len(names)) as pool:
+        for key in range(20):
+            headers = {"Idempotency-Key": f"both-{key}"}
+            sent = [pool.submit(http.post, f"/v1/studies/{name}/ask", json={}, headers=headers) for name in names]
+            statuses = sorted(one.result().status_code for one in sent)
+            assert statuses in ([200, 422], [200, 503])
+    assert sum(http.get(f"/v1/studies/{name}").json()["counts"]["running"] for name in names) == 20
+
+
+def test_one_idempotency_key_many_times_at_once_takes_effect_once(http: httpx.Client) -> None:
+    create(http, "once", space={"x": UNIT}, algorithm="random")
+    with ThreadPoolExecutor(ASKERS) as pool:
+        headers = {"Idempotency-Key": "once"}
+        answers = list(
+            pool.map(lambda _: http.post("/v1/studies/once/ask", json={"count": 2}, headers=headers), range(ASKERS))
+        )
+    assert {answer.status_code for answer in answers} == {200}
+    assert {tuple(trial["number"] for trial in answer.json()["trials"]) for answer in answers} == {(1, 2)}
+    assert len({answer.json()["trials"][0]["lease"]["token"] for answer in answers}) == 1
+
+
+def test_a_new_study_is_made_once_under_one_idempotency_key(http: httpx.Client) -> None:
+    body = {"space": {"x": UNIT}, "algorithm": "random"}
+    headers = {"Idempotency-Key": "new"}
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda _: http.post("/v1/studies", json=body, headers=headers), range(8)))
+    assert {answer.status_code for answer in answers} == {201}
+    assert len({answer.json()["uid"] for answer in answers}) == 1
+    assert {answer.headers["location"] for answer in answers} == {f"/v1/studies/{answers[0].json()['name']}"}
