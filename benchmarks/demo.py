@@ -7,6 +7,7 @@ same budget. On a terminal the server is left running, with calls to try; elsewh
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import tempfile
 import time
@@ -23,13 +24,17 @@ STUDY = "digits-svm"
 
 def main() -> None:
     folder = Path(tempfile.mkdtemp(prefix="metatune-demo-"))
+    stays = sys.stdout.isatty() and os.environ.get("CI", "").lower() not in ("1", "true")
     with Server(folder, free_port(8000)) as server:
         print(f"Server at {server.url}, its database in {folder}\n")
         print(digits_svm.__doc__.split("\n\n")[1].replace("\n", " ") + "\n")
-        compare(metatune.Client(server.url, retry_seconds=30))
-        if sys.stdout.isatty() and os.environ.get("CI", "").lower() not in ("1", "true"):
+        with metatune.Client(server.url, retry_seconds=30) as client:
+            compare(client)
+        if stays:
             print(calls_to_try(server))
             server.leave_running()
+    if not stays:
+        shutil.rmtree(folder)
 
 
 def compare(client: metatune.Client) -> None:

@@ -191,3 +191,12 @@ def test_optimize_prints_a_line_for_each_trial_where_there_is_no_terminal(study,
 def test_an_objective_may_tell_by_itself(server, study):
     study.optimize(lambda trial: trial.pruned() and None, n_trials=1, progress=False)
     assert server.verbs() == ["ask", "tell"]
+
+
+def test_optimize_draws_a_bar_on_a_terminal(study, capsys, monkeypatch):
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "100")
+    study.optimize(lambda trial: 1.0 / trial.number, n_trials=4)
+    last = capsys.readouterr().err.split("\r")[-1]
+    assert "4/4" in last
+    assert "best 0.25 (trial 4)" in last

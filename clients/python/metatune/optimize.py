@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import shutil
 import sys
 import threading
 from collections.abc import Callable, Mapping
@@ -14,6 +15,8 @@ from metatune.errors import Conflict, MetatuneError, NoResultYet, StudyDone, Tri
 from metatune.trial import Result, Trial
 
 if TYPE_CHECKING:
+    from tqdm import tqdm
+
     from metatune.study import Study
 
 logger = logging.getLogger("metatune")
@@ -115,8 +118,6 @@ class Progress:
     """A bar on a terminal, a line for each trial elsewhere."""
 
     def __init__(self, study: Study, n_trials: int | None) -> None:
-        from tqdm.auto import tqdm
-
         self._n_finished = 0
         self._lock = threading.Lock()
         self._objectives = study.directions
@@ -125,7 +126,7 @@ class Progress:
             with contextlib.suppress(NoResultYet):
                 self._best = study.best
         self._n_trials = n_trials
-        self._bar = tqdm(total=n_trials, unit="trial", desc=study.name) if sys.stderr.isatty() else None
+        self._bar = _bar(study.name, n_trials) if sys.stderr.isatty() else None
 
     def finished(self, trial: Trial) -> None:
         with self._lock:
@@ -160,3 +161,11 @@ class Progress:
     def close(self) -> None:
         if self._bar is not None:
             self._bar.close()
+
+
+def _bar(title: str, n_trials: int | None) -> tqdm[Any]:
+    from tqdm import tqdm  # not before it is drawn
+
+    # a terminal that does not know its size has none, and tqdm would draw nothing on it
+    columns, lines = shutil.get_terminal_size()
+    return tqdm(total=n_trials, unit=" trials", desc=title, ncols=columns, nrows=lines)
