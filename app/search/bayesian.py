@@ -30,6 +30,7 @@ MAX_FITTED = 250
 MAX_CONDITIONED = 500
 N_RESTARTED = 40  # below this many trials the posterior of hyperparameters has several modes
 N_FIT_STARTS = 3
+UNPROVEN_NOISE = 1e-3  # variance, standardised: a fitted noise this small may stand for roughness the kernel lacks
 N_INCUMBENTS = 250
 N_CENTERS = 4
 MAX_TOLD_STD = 10.0  # standardised units: such a trial says nothing
@@ -119,7 +120,7 @@ class ModelProposer:
         )
         told_std = modelled.told_std[modelled.told_std > 0]
         told_variance = float(np.median(told_std)) ** 2 if len(told_std) else 0.0
-        noise_std = float(np.sqrt(chosen.noise_variance + told_variance))
+        noise_std = float(np.sqrt(max(chosen.noise_variance - UNPROVEN_NOISE, 0.0) + told_variance))
         return Acquisition(chosen, best, noise_std, limits, bounds)
 
     def _incumbent_mean(self, surrogate: Surrogate, y: Array, is_feasible: Mask, units: Array) -> float | None:
