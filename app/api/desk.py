@@ -12,9 +12,10 @@ from app.db.session import Store
 from app.db.studies import Address
 from app.db.tables import Trial
 from app.errors import AppError
+from app.measurement import Result
 from app.services.ask import Answer, AskCall, Asked, ask, hand_out
 from app.services.spare import Spare
-from app.services.tell import Result, tell_many
+from app.services.tell import tell_many
 
 #: Of a deadline, what is left for handing out the free point and for the way back, in seconds.
 RESERVE_SECONDS = 0.1

@@ -20,9 +20,10 @@ from app.db import studies
 from app.db.session import Store
 from app.db.studies import Address
 from app.errors import AppError, Invalid, NotAcceptable, NotAvailableYet
+from app.measurement import Result
 from app.services import move_trial, report
 from app.services.ask import AskCall, Asked
-from app.services.tell import Result, tell_many
+from app.services.tell import tell_many
 
 router = APIRouter(prefix="/v1/studies/{study}", tags=["loop"], route_class=StrictRoute)
 

@@ -33,9 +33,9 @@ from app.db.studies import Address
 from app.db.tables import Report, Trial
 from app.errors import FieldError, Invalid, InvalidMeasurement
 from app.lifecycle import FinishedState, Source
+from app.measurement import Result
 from app.services import move_trial
 from app.services.add_trials import Given, add
-from app.services.tell import Result
 
 router = APIRouter(prefix="/v1/studies/{study}/trials", tags=["trials"], route_class=StrictRoute)
 

@@ -16,8 +16,9 @@ from app.db.session import database_now
 from app.db.studies import OpenStudy
 from app.db.tables import Report, Trial
 from app.definition import Definition
-from app.errors import TrialNotFound, TrialRemoved
+from app.errors import LeaseLost, TrialNotFound, TrialRemoved
 from app.lifecycle import FINISHED, TrialState
+from app.measurement import Verdict
 from app.search.history import Record, State
 from app.search.suggest import Suggestion
 
@@ -97,7 +98,7 @@ def put_back(here: OpenStudy, trial: Trial, *, rank: int) -> None:
     trial.lease_expires_at = None
 
 
-def outcome_fields(
+def result_fields(
     definition: Definition, values: Mapping[str, float] | None, feasible: bool | None, reason: str | None
 ) -> dict[str, Any]:
     """What a result writes into the trial's columns."""
@@ -107,6 +108,23 @@ def outcome_fields(
         "feasible": feasible,
         "reason": reason,
     }
+
+
+def write_verdict(here: OpenStudy, trial: Trial, verdict: Verdict) -> None:
+    fields = result_fields(here.definition, verdict.values, verdict.feasible, verdict.reason)
+    for column, value in fields.items():
+        setattr(trial, column, value)
+
+
+def check_lease(trial: Trial, token: str | None) -> None:
+    """Raises: LeaseLost, if the token is no longer the trial's. No token is a late word, which needs no lease."""
+    if token is not None and token != trial.lease_token:
+        raise LeaseLost(
+            f"trial {trial.number} is in other hands now (attempt {trial.attempt}, {trial.state}); "
+            "stop working on it, or tell without `lease` to offer the result anyway",
+            state=trial.state,
+            attempt=trial.attempt,
+        )
 
 
 def origin_json(suggestion: Suggestion) -> dict[str, Any]:

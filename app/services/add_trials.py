@@ -14,9 +14,9 @@ from app.db.session import Store
 from app.db.studies import Address, OpenStudy
 from app.db.tables import Report, Trial
 from app.errors import FieldError, Invalid, SpaceViolation
+from app.measurement import Result, Verdict, judge
 from app.search.free import free_point
 from app.search.parameters import MAX_INTEGER
-from app.services.tell import Outcome, Result, judge
 
 
 @dataclass(frozen=True)
@@ -36,14 +36,15 @@ class Given:
 def add(store: Store, address: Address, given: Sequence[Given], once: Once | None, *, many: bool) -> list[Trial]:
     """All or none of them, in the order given.
 
-    Raises: SpaceViolation, InvalidMeasurement; with pointers under `/trials/{k}` if `many`.
+    Raises: SpaceViolation, InvalidMeasurement, with pointers under `/trials/{k}` if `many`; TrialRemoved, if the call
+    comes again after one of them was removed.
     """
     with store.write() as session:
         here = studies.open_study(session, address, lock=True)
         before = idempotency.remembered(session, once)
         if before is not None:
             found = trials.numbered(here, before["numbers"])
-            return [found[number] for number in before["numbers"]]
+            return [trials.existing(here, found, number) for number in before["numbers"]]
         made = []
         for k, one in enumerate(given):
             try:
@@ -99,10 +100,10 @@ def _import(here: OpenStudy, given: Given, result: Result) -> Trial:
         if given.outside != "keep" or not all(map(_is_storable, given.params.values())):
             raise
         params, in_space = given.params, False
-    outcome = _outcome(here, given, result)
+    verdict = _verdict(here, given, result)
     trial = trials.make(
         here,
-        state=outcome.state,
+        state=verdict.state,
         params=params,
         origin={"source": "imported", "prior_weight": 0.0, "speculated": False},
         config_key=space.key(params),
@@ -114,7 +115,7 @@ def _import(here: OpenStudy, given: Given, result: Result) -> Trial:
         started_at=given.started_at,
         finished_at=given.finished_at or here.now,
         finished_revision=here.study.revision + 1,
-        **trials.outcome_fields(here.definition, outcome.values, outcome.feasible, outcome.reason),
+        **trials.result_fields(here.definition, verdict.values, verdict.feasible, verdict.reason),
     )
     return trial
 
@@ -125,13 +126,13 @@ def _is_storable(value: Any) -> bool:
     return not isinstance(value, int) or abs(value) <= MAX_INTEGER
 
 
-def _outcome(here: OpenStudy, given: Given, result: Result) -> Outcome:
-    outcome = judge(here.definition, result)
-    if outcome.state == "pruned" and given.reports and here.definition.is_single:
+def _verdict(here: OpenStudy, given: Given, result: Result) -> Verdict:
+    verdict = judge(here.definition, result)
+    if verdict.state == "pruned" and given.reports and here.definition.is_single:
         last = given.reports[max(given.reports)]
         if math.isfinite(last):
-            return replace(outcome, values={here.definition.objectives[0].name: last})
-    return outcome
+            return replace(verdict, values={here.definition.objectives[0].name: last})
+    return verdict
 
 
 def _add_reports(here: OpenStudy, made: Sequence[Trial], given: Sequence[Given]) -> None:

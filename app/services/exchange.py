@@ -368,7 +368,7 @@ def _trial(here: OpenStudy, one: TrialDocument) -> Trial:
         waiting_rank=(trials.GIVEN_BACK if one.attempt else trials.ENQUEUED) if state == "waiting" else None,
         waiting_since=here.now if state == "waiting" else None,
         **fields,
-        **trials.outcome_fields(definition, one.values, one.feasible, one.reason),
+        **trials.result_fields(definition, one.values, one.feasible, one.reason),
     )
     if state in FINISHED and trial.finished_revision is None:
         trial.finished_revision = 0

@@ -12,7 +12,7 @@ from app.db.studies import Address, OpenStudy
 from app.db.tables import Trial
 from app.errors import IllegalMove
 from app.lifecycle import FINISHED
-from app.services.tell import Result, check_lease, judge, write_outcome
+from app.measurement import Result, judge
 
 
 def release(store: Store, address: Address, number: int, *, lease: str | None) -> Trial:
@@ -23,7 +23,7 @@ def release(store: Store, address: Address, number: int, *, lease: str | None) -
     with store.write() as session:
         here = studies.open_study(session, address, lock=True)
         trial = trials.get(here, number)
-        check_lease(trial, lease)
+        trials.check_lease(trial, lease)
         if trial.state == "waiting":
             return trial
         if trial.state != "running":
@@ -85,9 +85,9 @@ def correct(store: Store, address: Address, number: int, result: Result | None, 
                 f"trial {number} is {trial.state}; only a finished one can be corrected", state=trial.state
             )
         if result is not None:
-            outcome = judge(here.definition, result)
-            here.recount(trial, outcome.state)
-            write_outcome(here, trial, outcome)
+            verdict = judge(here.definition, result)
+            here.recount(trial, verdict.state)
+            trials.write_verdict(here, trial, verdict)
         for name, value in changes.items():
             setattr(trial, "info" if name == "metadata" else name, value)
 

@@ -14,8 +14,8 @@ from app.db.studies import Address, OpenStudy
 from app.db.tables import Report, Trial
 from app.errors import IllegalMove, ReportDiffers, TrialFinishedDifferently, TrialRemoved
 from app.lifecycle import FINISHED
+from app.measurement import check_names
 from app.search.pruning import Decision
-from app.services.tell import check_lease, check_names
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,7 @@ def revive(here: OpenStudy, trial: Trial, lease: str | None) -> None:
             f"trial {trial.number} is {trial.state} already: somebody else told its result; stop working on it",
             here={"state": trial.state, "values": trial.values},
         )
-    check_lease(trial, lease)
+    trials.check_lease(trial, lease)
     if trial.state == "waiting" and lease is not None and trial.lease_seconds is not None:
         here.move(trial, "running")
         trial.waiting_rank = trial.waiting_since = None

@@ -1,0 +1,64 @@
+"""Who may know whom: the rooms of `app` import only what lies below them."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+APP = Path(__file__).resolve().parents[1] / "app"
+#: Room → the parts of `app` it may import beside itself.
+ALLOWED = {
+    "search": {"errors"},
+    "db": {"errors", "lifecycle", "definition", "measurement", "search"},
+    "services": {"errors", "lifecycle", "definition", "measurement", "search", "db"},
+}
+NUMERIC = {"numpy", "scipy", "sklearn"}
+#: Services that are parts of one verb: `ask` is told in several modules.
+PARTS_OF_ASK = {"plan", "spare", "stopping"}
+
+
+def imports(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+@pytest.mark.parametrize("room", ALLOWED)
+def test_a_room_knows_only_the_rooms_below_it(room: str) -> None:
+    foreign = {
+        f"{path.name}: {name}"
+        for path in (APP / room).rglob("*.py")
+        for name in imports(path)
+        if name.startswith("app.") and name.split(".")[1] not in ALLOWED[room] | {room}
+    }
+    assert not foreign
+
+
+def test_the_numeric_core_knows_only_numeric_libraries() -> None:
+    foreign = {
+        f"{path.name}: {name}"
+        for path in (APP / "search").rglob("*.py")
+        for name in imports(path)
+        if name.split(".")[0] not in NUMERIC | {"app"} | sys.stdlib_module_names
+    }
+    assert not foreign
+
+
+def test_only_the_api_speaks_http_and_only_the_database_room_speaks_sql() -> None:
+    for path in APP.rglob("*.py"):
+        room = path.relative_to(APP).parts[0]
+        names = {name.split(".")[0] for name in imports(path)}
+        if room not in ("api", "main.py", "serve.py"):
+            assert not names & {"fastapi", "starlette"}, path
+
+
+def test_services_do_not_call_services() -> None:
+    for path in (APP / "services").glob("*.py"):
+        called = {name.split(".")[2] for name in imports(path) if name.startswith("app.services.")}
+        assert called - PARTS_OF_ASK <= {"define_study", "edit_study"}, path
