@@ -18,7 +18,7 @@ from starlette.middleware import Middleware
 from app.api import events, exchange, loop, operations, problems, schema, studies, trials
 from app.api.dependencies import authenticate, callers
 from app.api.desk import Desk
-from app.api.middleware import Guarded, Observed
+from app.api.middleware import Guarded, Limited, Observed
 from app.db.session import Store
 from app.services.upkeep import Upkeep
 from app.settings import Settings
@@ -70,9 +70,12 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
-        max_body_size=settings.max_body_bytes,
         dependencies=[Depends(authenticate)],
-        middleware=[Middleware(Observed), Middleware(Guarded, hosts=settings.hosts)],
+        middleware=[
+            Middleware(Observed),
+            Middleware(Guarded, hosts=settings.hosts),
+            Middleware(Limited, most=settings.max_body_bytes),
+        ],
     )
     app.state.settings = settings
     app.state.store = store

@@ -36,7 +36,6 @@ CODES = {
     400: "bad-request",
     404: "no-such-route",
     405: "method-not-allowed",
-    413: "too-large",
     415: "unsupported-media-type",
     431: "headers-too-large",
     500: "internal-error",
@@ -164,9 +163,6 @@ async def _framework_error(request: Request, error: Exception) -> JSONResponse:
     elif code == "method-not-allowed":
         allowed = (error.headers or {}).get("Allow", "")
         detail = f"{request.method} does not go with {request.url.path}" + (f"; it takes {allowed}" if allowed else "")
-    elif code == "too-large":
-        limit = request.app.state.settings.max_body_bytes
-        detail = f"a body may have {limit} bytes; send less at a time"
     return problem(error.status_code, code, detail, headers=error.headers)
 
 
