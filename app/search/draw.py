@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from app.search.free import Suggestion, free_point, grid_point, sobol_point
+import numpy as np
+
+from app.search.free import Suggestion, first_unused, free_point, grid_point, pins_of, sobol_point
 from app.search.parameters import Value
 from app.search.space import SearchSpace
 
@@ -31,6 +33,23 @@ def draw(
     """
     if algorithm["name"] == "grid":
         return grid_point(space, number=number, taken=taken, resolution=algorithm.get("resolution"), fixed=fixed)
+    guess = first_guess(space, number=number, taken=taken, fixed=fixed)
+    if guess is not None:
+        return guess
     if algorithm["name"] == "sobol":
         return sobol_point(space, seed=seed, number=number, taken=taken, fixed=fixed)
     return free_point(space, seed=seed, number=number, taken=taken, fixed=fixed)
+
+
+def first_guess(
+    space: SearchSpace, *, number: int, taken: Callable[[str], bool], fixed: Mapping[str, Value] | None
+) -> Suggestion | None:
+    """For number 1 the defaults, where any is given, with the other parameters at their middle."""
+    defaults = {name: kind.default for name, kind in space.parameters.items() if kind.default is not None}
+    if number != 1 or not defaults:
+        return None
+    pins = pins_of(space, defaults)
+    row = np.where(np.isnan(pins), 0.5, pins)
+    row = np.where(np.isnan(pins_of(space, fixed)), row, pins_of(space, fixed))
+    params = first_unused(space, row[None, :], taken, {**defaults, **(fixed or {})})
+    return None if params is None else Suggestion(params, "initial", "the defaults of the space")

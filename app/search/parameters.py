@@ -191,7 +191,7 @@ class _Numeric(Kind):
         levels = float(self.low) + k * step
         if self._decimals is not None:
             levels = np.round(levels, self._decimals)
-        return np.asarray(np.minimum(levels, float(self.high)) + 0.0, dtype=np.float64)
+        return np.asarray(np.clip(levels, float(self.low), float(self.high)) + 0.0, dtype=np.float64)
 
     def level_codes(self) -> Array:
         if not self._spacing:

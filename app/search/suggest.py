@@ -11,10 +11,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from app.errors import FieldError, Invalid, NotAvailableYet
-from app.search.free import Suggestion, first_unused, free_point, grid_point, pins_of, sobol_point
+from app.search.draw import MODELLED, draw, first_guess
+from app.search.free import Suggestion, free_point
 from app.search.history import Goal, History, Record
 from app.search.parameters import Value
 from app.search.space import SearchSpace
@@ -102,8 +101,7 @@ def suggest(
     propose = _proposer(name, space, goal, history, seed, settings, fixed)
     points: list[Suggestion] = []
     for number in range(first_number, first_number + count):
-        point = _default_point(space, history, number, taken, fixed) if name != "grid" else None
-        point = point or propose(number, taken, points)
+        point = propose(number, taken, points)
         if point is None:
             return Suggestions(tuple(points), exhausted=True)
         points.append(point)
@@ -133,29 +131,14 @@ def _proposer(
     fixed: Mapping[str, Value] | None,
 ) -> Proposer:
     """How the algorithm makes the point of one number, given what is taken and the points of the batch so far."""
-    if name == "grid":
-        resolution = settings.get("resolution")
-        return lambda number, taken, batch: grid_point(
-            space, number=number, taken=taken, resolution=resolution, fixed=fixed
-        )
-    if name == "random":
-        return lambda number, taken, batch: free_point(space, seed=seed, number=number, taken=taken, fixed=fixed)
-    if name == "gp" and space.n_dimensions:
+    if name in MODELLED and space.n_dimensions:
         from app.search.bayesian import ModelProposer  # SciPy: half a second that other answers need not wait for
 
-        return ModelProposer(space, goal, history, seed, fixed)
-    return lambda number, taken, batch: sobol_point(space, seed=seed, number=number, taken=taken, fixed=fixed)
-
-
-def _default_point(
-    space: SearchSpace, history: History, number: int, taken: set[str], fixed: Mapping[str, Value] | None
-) -> Suggestion | None:
-    """Number 1 of an empty study: the defaults, where any is given, with the other parameters at their middle."""
-    defaults = {n: p.default for n, p in space.parameters.items() if p.default is not None}
-    if number != 1 or history.n_trials or not defaults:
-        return None
-    pins = pins_of(space, defaults)
-    row = np.where(np.isnan(pins), 0.5, pins)
-    row = np.where(np.isnan(pins_of(space, fixed)), row, pins_of(space, fixed))
-    params = first_unused(space, row[None, :], taken.__contains__, {**defaults, **(fixed or {})})
-    return None if params is None else Suggestion(params, "initial", "the defaults of the space")
+        model = ModelProposer(space, goal, history, seed, fixed)
+        return lambda number, taken, batch: (
+            first_guess(space, number=number, taken=taken.__contains__, fixed=fixed) or model(number, taken, batch)
+        )
+    drawn_by = {"name": name, **settings}
+    return lambda number, taken, batch: draw(
+        space, drawn_by, seed=seed, number=number, taken=taken.__contains__, fixed=fixed
+    )

@@ -324,3 +324,8 @@ def test_a_uniform_sample_of_a_constrained_space_is_uniform() -> None:
     rows = feasible.draw(space, np.random.default_rng(3), 2000, feasible.no_pins(space)) / 0.02
     # On the triangle each coordinate has mean 1/3 and variance 1/18; 2000 draws, 5 standard errors.
     np.testing.assert_allclose(rows.mean(axis=0), 1 / 3, atol=5 * math.sqrt(1 / 18 / 2000))
+
+
+def test_the_first_level_of_a_step_grid_is_the_bound_itself() -> None:
+    grid = Float(low=90072.02496391829, high=90073.02496391829, step=1.0)
+    assert grid.level_codes()[0] == grid.low
