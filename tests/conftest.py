@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings as hypothesis_settings
 from starlette.testclient import TestClient
 
 from app.db.migrate import migrate
@@ -22,6 +23,10 @@ from app.main import create_app
 from app.settings import Settings
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+#: The same examples every time, so that red is red for everybody; `HYPOTHESIS_PROFILE=explore` looks for new ones.
+hypothesis_settings.register_profile("steady", derandomize=True, deadline=None)
+hypothesis_settings.register_profile("explore", deadline=None)
+hypothesis_settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "steady"))
 _numbers = itertools.count(1)
 
 
