@@ -81,3 +81,13 @@ ledger: $(READY)  ## kill servers and databases under load (KILLS=200 each), and
 
 bench-tell-latency: $(READY)  ## how long a tell takes while suggestions for 32 askers are being computed
 	$(BIN)/python -m benchmarks.tell_latency
+
+.PHONY: fuzz state-machine
+CASES ?= 20000
+STEPS ?= 20000
+
+fuzz: $(READY)  ## about CASES=20000 calls made from the OpenAPI document, new ones every time
+	METATUNE_CASES=$(CASES) $(BIN)/python -m pytest tests/fuzz/test_document.py
+
+state-machine: $(READY)  ## about STEPS=20000 steps of studies beside their model, new ones every time
+	METATUNE_STEPS=$(STEPS) $(BIN)/python -m pytest tests/state_machine

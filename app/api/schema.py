@@ -11,7 +11,7 @@ from pydantic import Field, TypeAdapter
 from app.api.dependencies import PUBLIC
 from app.api.problems import MEDIA_TYPE, Problem
 from app.api.studies import SEARCH_SPACE
-from app.search.space import Bool, Categorical, Fixed, Float, Int, Ordinal
+from app.search.space import MAX_PARAMETERS, Bool, Categorical, Fixed, Float, Int, Ordinal
 
 Parameter = Annotated[Float | Int | Ordinal | Categorical | Bool | Fixed, Field(discriminator="type")]
 
@@ -50,6 +50,7 @@ def _completed(whole: dict[str, Any]) -> dict[str, Any]:
         "description": "Parameters by name; their order is kept",
         "additionalProperties": {"$ref": "#/components/schemas/Parameter"},
         "minProperties": 1,
+        "maxProperties": MAX_PARAMETERS,
     }
     schemas.setdefault("Problem", Problem.model_json_schema(ref_template="#/components/schemas/{model}"))
     for nested, schema in schemas["Problem"].pop("$defs", {}).items():

@@ -32,7 +32,7 @@ from app.db.reclaim import reading, reclaim
 from app.db.studies import Address, OpenStudy
 from app.db.tables import Study
 from app.definition import Direction, algorithm_json, pruning_json
-from app.errors import Invalid, NoResultYet
+from app.errors import FieldError, Invalid, NoResultYet
 from app.search import pareto
 from app.search.history import History
 from app.search.suggest import posterior
@@ -88,10 +88,8 @@ class Settings(Body):
     metafeatures: Annotated[dict[Word, Finite], Field(max_length=1000)] = Field(default_factory=dict)
     warm_start: Annotated[
         Literal["auto", "off"] | list[str],
-        Field(
-            description='"auto" or "off"; a list of studies is not available yet',
-            json_schema_extra={"enum": ["auto", "off"]},
-        ),
+        Field(description="A list of studies is not available yet"),
+        WithJsonSchema({"type": "string", "enum": ["auto", "off"]}),
     ] = "auto"
 
 
@@ -343,6 +341,8 @@ def patch_space(
     ):
         raise Invalid(f"constraints must be a list of at most {MAX_CONSTRAINTS} texts")
     uid = edit.pop("study_uid", None)
+    if not isinstance(uid, str | None):
+        raise Invalid("study_uid must be text", errors=[FieldError("/study_uid", "must be text")])
     expected = None
     if if_match is not None:
         match = _VERSION.fullmatch(if_match.strip())

@@ -44,6 +44,7 @@ __all__ = [
 
 MAX_PROVED = 50_000  # finite spaces up to this size are gone through before they are called infeasible
 MAX_GRID_INTEGERS = 100
+MAX_PARAMETERS = 1000
 MAX_COUNTED = 10**6  # spaces with more configurations are "large": not counted, never exhausted
 
 
@@ -83,6 +84,8 @@ class SearchSpace:
         given: Any = space
         if not isinstance(given, Mapping) or not given:
             raise _first_of([FieldError("/space", f"must be an object of at least one parameter, got {_brief(space)}")])
+        if len(given) > MAX_PARAMETERS:
+            raise _first_of([FieldError("/space", f"may hold {MAX_PARAMETERS} parameters, got {len(given)}")])
         if isinstance(constraints, str) or not isinstance(constraints, Sequence):
             raise _first_of([FieldError("/constraints", f"must be a list of strings, got {_brief(constraints)}")])
         parameters: dict[str, Parameter] = {}

@@ -6,7 +6,6 @@ import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any, ClassVar, Protocol
 
 from hypothesis import strategies as st
@@ -14,7 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from sqlalchemy import select, update
 
 from app.db import tables
-from app.db.session import Store
+from app.db.session import Store, database_now
 from tests.state_machine.model import FINISHED, OK, Params, Result, Space, Study, Trial, Verdict
 
 UNIT = {"type": "float", "low": 0.0, "high": 1.0}
@@ -431,13 +430,14 @@ class StudyMachine(RuleBasedStateMachine):
         self.age_leases()
 
     def age_leases(self) -> None:
-        """Every lease runs out: the rows are aged, no test waits for a clock."""
+        """Every lease runs out now: the rows are aged, no test waits for a clock."""
         with self.service.store.write() as session:
+            now = session.execute(select(database_now())).scalar_one()
             study_id = select(tables.Study.id).where(tables.Study.name == self.name).scalar_subquery()
             session.execute(
                 update(tables.Trial)
                 .where(tables.Trial.study_id == study_id, tables.Trial.state == "running")
-                .values(lease_expires_at=datetime(2000, 1, 1, tzinfo=UTC))
+                .values(lease_expires_at=now)
             )
         self.study.expire()
 

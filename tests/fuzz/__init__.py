@@ -1,0 +1,1 @@
+"""What strangers send: generated from the OpenAPI document, and made by hand."""

@@ -1,0 +1,99 @@
+"""The OpenAPI document is a promise: thousands of calls made from it, legal and illegal, get what it promises.
+
+METATUNE_CASES=20000 makes a long run of about so many calls with new ones every time.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from benchmarks.server import Server
+from tests.fuzz.hooks import TRIALS
+
+ROOT = Path(__file__).parents[2]
+LONG = int(os.environ.get("METATUNE_CASES", "0"))
+CHECKS = (
+    "not_a_server_error",
+    "status_code_conformance",
+    "content_type_conformance",
+    "response_headers_conformance",
+    "response_schema_conformance",
+)
+UNIT = {"type": "float", "low": 0, "high": 1}
+
+
+def prepare(url: str) -> None:
+    """Studies of every kind, with trials in most states."""
+    definitions: dict[str, dict[str, Any]] = {
+        "plain": {"space": {"x": UNIT}, "algorithm": "random"},
+        "modelled": {"space": {"x": UNIT, "n": {"type": "int", "low": 1, "high": 9}}, "algorithm": "gp"},
+        "several": {
+            "space": {"x": UNIT},
+            "algorithm": "sobol",
+            "objectives": [{"name": "accuracy", "direction": "maximize"}, {"name": "ms"}],
+            "outcomes": [{"name": "memory", "at_most": 512}],
+        },
+        "pruned": {"space": {"x": UNIT}, "algorithm": "random", "pruning": {"rule": "median"}},
+        "small": {
+            "space": {"i": {"type": "int", "low": 1, "high": 40}, "on": {"type": "bool"}},
+            "constraints": ["i <= 30"],
+            "algorithm": "grid",
+        },
+    }
+    with httpx.Client(base_url=f"{url}/v1/studies/", timeout=60.0) as http:
+        for name, definition in definitions.items():
+            http.put(name, json=definition).raise_for_status()
+            trials = http.post(f"{name}/ask", json={"count": TRIALS}).raise_for_status().json()["trials"]
+            told = {"values": {"accuracy": 0.5, "ms": 3, "memory": 100}} if name == "several" else {"value": 0.5}
+            for trial in trials[: len(trials) // 2]:
+                http.post(f"{name}/trials/{trial['number']}/tell", json=told).raise_for_status()
+            http.post(f"{name}/trials/{trials[-1]['number']}/release", json={}).raise_for_status()
+
+
+def schemathesis(url: str, folder: Path, *, phases: str, examples: int) -> tuple[int, str]:
+    """How many calls were made, and what it says if any got what the document does not promise."""
+    report = folder / "report.json"
+    command = [str(Path(sys.executable).parent / "schemathesis"), "run", f"{url}/openapi.json"]
+    command += ["--phases", phases, "--max-examples", str(examples), "--checks", ",".join(CHECKS)]
+    command += ["--exclude-path", "/v1/studies/{study}/events"]  # it never ends
+    command += ["--suppress-health-check", "all", "--request-timeout", "60", "--continue-on-failure", "--no-shrink"]
+    command += ["--report", "json", "--report-json-path", str(report)]
+    command += [] if LONG else ["--seed", "1"]
+    environment = os.environ | {"SCHEMATHESIS_HOOKS": "tests.fuzz.hooks", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+    made = json.loads(report.read_text())["test_cases"]["generated"] if report.exists() else 0
+    return made, "" if done.returncode == 0 else done.stdout + done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(0 if LONG else 600)
+@pytest.mark.parametrize(
+    ("database", "phases", "examples", "at_least"),
+    [
+        ("postgresql", "examples,coverage,fuzzing,stateful", 10, 2000),
+        ("sqlite", "fuzzing,stateful", 5, 100),
+    ],
+)
+def test_every_answer_is_one_that_the_document_promises(
+    database: str, phases: str, examples: int, at_least: int, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    url = None
+    if database == "postgresql":
+        request.getfixturevalue("migrated_postgresql")("document")
+        url = request.getfixturevalue("postgresql_server").format(name="document")
+    with Server(tmp_path, database=url) as server:
+        prepare(server.url)
+        made, complaint = schemathesis(server.url, tmp_path, phases=phases, examples=max(examples, LONG // 60))
+        assert httpx.get(f"{server.url}/readyz").status_code == 200
+    if complaint:
+        pytest.fail(complaint, pytrace=False)
+    assert made >= at_least
+    assert "unexpected error" not in server.log.read_text()
