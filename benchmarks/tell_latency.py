@@ -56,7 +56,7 @@ def prepare(url: str, n_trials: int, n_running: int) -> list[int]:
         return {name: rng.random() for name in space}
 
     with httpx.Client(base_url=url + STUDY, timeout=300.0) as http:
-        http.put("", json={"space": space, "algorithm": "gp", "seed": 1}).raise_for_status()
+        http.put(url + STUDY, json={"space": space, "algorithm": "gp", "seed": 1}).raise_for_status()
         points = [params() for _ in range(n_trials)]
         imports = [{"params": point, "value": sum((x - 0.4) ** 2 for x in point.values())} for point in points]
         if imports:
