@@ -84,7 +84,10 @@ def _migrate(settings: Settings) -> None:
     from app.db.session import Store
 
     store = Store(settings.database)
-    migrate(store)
+    try:
+        migrate(store)
+    finally:
+        store.dispose()
     print(f"{store.url.render_as_string(hide_password=True)} is at revision {head()}")
 
 
@@ -94,9 +97,12 @@ def _create_key(settings: Settings, project: str, scopes: list[str]) -> None:
     from app.db.session import Store
 
     store = Store(settings.database)
-    migrate(store)
-    with store.write() as session:
-        key = keys.create(session, project, scopes)  # type: ignore[arg-type]
+    try:
+        migrate(store)
+        with store.write() as session:
+            key = keys.create(session, project, scopes)  # type: ignore[arg-type]
+    finally:
+        store.dispose()
     print(
         f"A key for project {project!r} with {', '.join(scopes)}. It is shown only now; "
         "send it as: Authorization: Bearer <key>"

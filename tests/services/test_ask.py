@@ -1,0 +1,110 @@
+"""The walk of an ask, where the application alone cannot make the moment."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from app.db import keys
+from app.db.session import Store
+from app.db.studies import Address
+from app.errors import StudyNotFound
+from app.services import ask as module
+from app.services.ask import AskCall, Asked, ask
+from tests.conftest import Api
+
+
+@pytest.fixture
+def place(api: Api, store: Store) -> Address:
+    """A study whose next point comes from the model."""
+    api.create(seed=3)
+    for k in range(8):
+        api.add(params={"x": k / 8}, value=(k / 8 - 0.4) ** 2)
+    with store.read() as session:
+        return Address(keys.project_id(session, "default"), "study")
+
+
+def answered(store: Store, place: Address, *calls: AskCall) -> list[Asked]:
+    answers = ask(store, place, calls)
+    assert all(isinstance(answer, Asked) for answer in answers), answers
+    return [answer for answer in answers if isinstance(answer, Asked)]
+
+
+def during(monkeypatch: pytest.MonkeyPatch, act: Any, times: int = 1) -> list[int]:
+    """Acts while the model computes, so many times; returns the list of computations."""
+    computations: list[int] = []
+    compute = module.compute
+
+    def computing(*arguments: Any) -> Any:
+        plan = compute(*arguments)
+        computations.append(plan.next_number)
+        if len(computations) <= times:
+            act()
+        return plan
+
+    monkeypatch.setattr(module, "compute", computing)
+    return computations
+
+
+def test_tells_that_arrive_while_the_model_computes_leave_its_points_standing(
+    api: Api, store: Store, place: Address, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    api.one()
+    computations = during(monkeypatch, lambda: api.tell(9, value=1.0))
+    (answer,) = answered(store, place, AskCall())
+    assert computations == [10]
+    assert answer.trials[0].origin["source"] == "gp"
+
+
+def test_asks_that_take_the_numbers_meanwhile_make_it_compute_once_more(
+    api: Api, store: Store, place: Address, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched:
+        computations = during(patched, lambda: api.add(params={"x": 0.77}, value=2.0))
+        (answer,) = answered(store, place, AskCall())
+    assert computations == [9, 10]
+    assert (answer.trials[0].number, answer.trials[0].origin["source"]) == (10, "gp")
+
+
+def test_after_losing_twice_a_free_point_is_taken_and_says_so(
+    api: Api, store: Store, place: Address, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    xs = iter((0.71, 0.72, 0.73))
+    computations = during(monkeypatch, lambda: api.add(params={"x": next(xs)}, value=2.0), times=9)
+    (answer,) = answered(store, place, AskCall())
+    assert computations == [9, 10]
+    origin = answer.trials[0].origin
+    assert (answer.trials[0].number, origin["source"]) == (11, "fallback")
+    assert "twice" in origin["why"]
+
+
+def test_a_claimed_call_is_left_to_whoever_claimed_it(store: Store, place: Address) -> None:
+    mine, gone = AskCall(), AskCall()
+    assert gone.claim()
+    assert not gone.claim()
+    answers = ask(store, place, [gone, mine])
+    assert answers[0] is None
+    assert isinstance(answers[1], Asked)
+    assert [trial.number for trial in answers[1].trials] == [9]
+
+
+def test_calls_answered_together_share_no_configuration_and_each_sees_those_before(
+    store: Store, place: Address
+) -> None:
+    answers = answered(store, place, AskCall(count=2), AskCall(fixed={"x": 0.6}), AskCall(count=2))
+    xs = [trial.params["x"] for answer in answers for trial in answer.trials]
+    assert len(set(xs)) == 5
+    assert xs[2] == 0.6
+    assert [trial.number for answer in answers for trial in answer.trials] == [9, 10, 11, 12, 13]
+
+
+def test_a_wrong_call_among_several_hurts_no_other(store: Store, place: Address) -> None:
+    first, wrong, last = ask(store, place, [AskCall(), AskCall(fixed={"y": 1}), AskCall(uid="another")])
+    assert isinstance(first, Asked)
+    assert [getattr(problem, "code", None) for problem in (wrong, last)] == ["space-violation", "study-replaced"]
+
+
+def test_a_study_that_is_not_there_is_said_to_all(store: Store, place: Address) -> None:
+    with pytest.raises(StudyNotFound):
+        ask(store, Address(place.project_id, "nobody"), [AskCall()])

@@ -1,0 +1,167 @@
+"""The command line: keys, migrate, and what `serve` refuses."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from app.cli import main
+from app.db import keys
+from app.db.migrate import is_at_head
+from app.db.session import Store
+
+SERVER = [sys.executable, "-m", "app.cli"]
+ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("METATUNE_")}
+
+
+def run(*arguments: str, status: int = 0) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        [*SERVER, *arguments], capture_output=True, text=True, timeout=60, env=ENVIRONMENT, check=False
+    )
+    assert done.returncode == status, done.stderr
+    return done
+
+
+@contextmanager
+def serving(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """A server on a port of its own, and its address."""
+    process = subprocess.Popen(
+        [*SERVER, "serve", "--port", "0", *arguments], stderr=subprocess.PIPE, text=True, env=ENVIRONMENT
+    )
+    try:
+        assert process.stderr is not None
+        for line in process.stderr:
+            found = re.search(r"metatune is at (http://\S+)", line)
+            if found:
+                break
+        else:
+            raise AssertionError(f"the server left with {process.wait()}")
+        yield process, found[1]
+    finally:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.communicate(timeout=30)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()
+            raise
+
+
+def test_keys_create_prints_the_key_alone_on_its_last_line(
+    database_url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(["keys", "create", "--project", "vision", "--scope", "read", "--scope", "write", "--database", database_url])
+    key = capsys.readouterr().out.splitlines()[-1]
+    store = Store(database_url)
+    with store.read() as session:
+        caller = keys.find(session, key)
+    store.dispose()
+    assert caller is not None
+    assert (caller.project, caller.scopes) == ("vision", {"read", "write"})
+
+
+def test_a_key_has_read_and_write_for_project_default_unless_told(
+    database_url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(["keys", "create", "--database", database_url])
+    store = Store(database_url)
+    with store.read() as session:
+        caller = keys.find(session, capsys.readouterr().out.splitlines()[-1])
+    store.dispose()
+    assert caller is not None
+    assert (caller.project, caller.scopes) == ("default", {"read", "write"})
+
+
+def test_keys_create_and_migrate_make_the_schema_when_it_is_missing(tmp_path: Path) -> None:
+    for name, command in (("a", ["keys", "create"]), ("b", ["migrate"])):
+        url = f"sqlite:///{tmp_path / name}.db"
+        main([*command, "--database", url])
+        store = Store(url)
+        assert is_at_head(store)
+        store.dispose()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["migrate", "--database", "mysql://host/name"], "SQLite or PostgreSQL"),
+        (["migrate", "--database", "nonsense"], "database URL"),
+        (["migrate", "--database", "sqlite://"], "needs a file"),
+        (["serve", "--port", "99999"], "--port or METATUNE_PORT"),
+        (["serve", "--roles", "api,worker"], "--roles"),
+    ],
+)
+def test_what_cannot_be_done_is_said_in_one_line(
+    arguments: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as stopped:
+        main(arguments)
+    assert said in str(stopped.value)
+    assert "\n" not in str(stopped.value)
+
+
+def test_binding_beyond_loopback_is_refused_until_a_key_exists(tmp_path: Path) -> None:
+    database = f"sqlite:///{tmp_path / 'open.db'}"
+    refused = run("serve", "--host", "0.0.0.0", "--port", "0", "--database", database, status=1)
+    assert "keys create" in refused.stderr
+    assert "Traceback" not in refused.stderr
+    run("keys", "create", "--database", database)
+    with serving("--host", "0.0.0.0", "--database", database) as (_, address):
+        port = address.rpartition(":")[2]
+        assert httpx2.get(f"http://127.0.0.1:{port}/v1/me").status_code == 401
+        assert httpx2.get(f"http://127.0.0.1:{port}/readyz").status_code == 200
+
+
+def test_a_second_server_on_one_file_is_refused_naming_the_holder_and_the_command_line_is_not(tmp_path: Path) -> None:
+    database = f"sqlite:///{tmp_path / 'one.db'}"
+    with serving("--database", database) as (process, address):
+        refused = run("serve", "--port", "0", "--database", database, status=1)
+        assert f"process {process.pid}" in refused.stderr
+        assert "Traceback" not in refused.stderr
+        key = run("keys", "create", "--database", database).stdout.splitlines()[-1]
+        headers = {"Authorization": f"Bearer {key}"}
+        assert httpx2.get(f"{address}/v1/me", headers=headers).json()["project"] == "default"
+        assert httpx2.get(f"{address}/v1/me").status_code == 401
+    with serving("--database", database):
+        pass
+
+
+def test_the_api_starts_without_what_only_workers_need(tmp_path: Path) -> None:
+    script = """
+        import sys
+        class Absent:
+            def find_spec(self, name, path=None, target=None):
+                if name.partition(".")[0] in {"sklearn", "jax", "jaxlib", "pandas", "httpx", "httpx2"}:
+                    raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+        sys.meta_path.insert(0, Absent())
+        from app.cli import main
+        from app.db.migrate import migrate
+        from app.db.session import Store
+        from app.main import create_app
+        from app.settings import Settings
+        import app.serve, app.search.bayesian
+        url = sys.argv[1]
+        migrate(Store(url))
+        create_app(Settings(database=url)).openapi()
+        print("started")
+    """
+    url = f"sqlite:///{tmp_path / 'slim.db'}"
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script), url],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=ENVIRONMENT,
+    )
+    assert done.stdout == "started\n", done.stderr
