@@ -99,6 +99,8 @@ def audit(folder: Path, store: Store, url: str) -> Findings:
             study = session.scalars(select(Study).where(Study.name == name)).one_or_none()
             if study is None:
                 findings.lost.append(f"study {name}")
+                _asks(findings, name, calls, {})
+                _tells(findings, name, calls, {})
                 continue
             rows = session.scalars(select(Trial).where(Trial.study_id == study.id).order_by(Trial.number)).all()
             revisions = session.scalars(

@@ -28,7 +28,7 @@ from tests.ledger.studies import STUDIES
 ROOT = Path(__file__).parents[2]
 CLIENTS = 4
 #: Seconds of load between two kills: from before the first answer to some hundred answers.
-LOAD_SECONDS = (0.0, 0.8)
+LOAD_SECONDS = (0.0, 1.2)
 #: On PostgreSQL, one in so many crashes the database instead of killing a server.
 CRASH_EVERY = 3
 
@@ -175,6 +175,8 @@ def asynchronous_commit_control(folder: Path) -> Findings:
     with postgresql_site(folder, bug="asynchronous-commit", options=options, servers=1) as site:
         assert site.cluster is not None
         with load(site, 1):
+            wait_for_work(site, 1)
+            site.cluster.checkpoint()  # so far all is on disk, the studies too; from here on nothing is
             wait_for_work(site, 1, 200)
             site.cluster.crash("immediate")
             site.cluster.start()

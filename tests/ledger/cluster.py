@@ -71,6 +71,13 @@ class Cluster:
             if admin.execute("SELECT 1 FROM pg_database WHERE datname = %s", [database]).fetchone() is None:
                 admin.execute(f'CREATE DATABASE "{database}"')
 
+    def checkpoint(self) -> None:
+        """Brings all that was committed so far to disk."""
+        import psycopg
+
+        with psycopg.connect(self.url("postgres"), autocommit=True) as admin:
+            admin.execute("CHECKPOINT")
+
     def _control(self, *words: str) -> None:
         subprocess.run(
             [str(self._server.bin_path / "pg_ctl"), "-w", "-D", str(self.folder), *words],
