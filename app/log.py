@@ -30,6 +30,8 @@ class JsonLines(logging.Formatter):
 
 
 def configure(level: str) -> None:
+    logging._srcfile = None  # no line numbers: see "Optimization" in logging's manual
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines())
     root = logging.getLogger()

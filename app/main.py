@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import sys
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -22,9 +21,6 @@ from app.api.middleware import Guarded, Limited, Observed
 from app.db.session import Store
 from app.services.upkeep import Upkeep
 from app.settings import Settings
-
-#: Seconds a thread may keep the interpreter while another waits: a computation must not hold up a tell.
-SWITCH_SECONDS = 0.0005
 
 
 def end_streams_on_signal(closing: asyncio.Event) -> None:
@@ -50,7 +46,6 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        sys.setswitchinterval(SWITCH_SECONDS)
         store.check()
         app.state.closing = asyncio.Event()
         end_streams_on_signal(app.state.closing)
@@ -70,6 +65,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
+        telemetry={"tracing": False, "metrics": False, "logs": False},  # half a dozen calls a request, for nobody yet
         dependencies=[Depends(authenticate)],
         middleware=[
             Middleware(Observed),

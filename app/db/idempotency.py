@@ -44,38 +44,39 @@ class Once:
 
 def remembered(session: Session, once: Once | None) -> dict[str, Any] | None:
     """What this call did before, if it did.  Raises: IdempotencyKeyReused, if the key said something else."""
-    if once is None:
-        return None
-    row = session.execute(
-        select(IdempotencyKey.fingerprint, IdempotencyKey.reference).where(
-            IdempotencyKey.project_id == once.project_id, IdempotencyKey.key_hash == once.key_hash
-        )
-    ).one_or_none()
-    if row is None:
+    row = _row(session, once)
+    if row is None or once is None:
         return None
     if row.fingerprint != once.fingerprint:
         raise IdempotencyKeyReused("this Idempotency-Key was used for another call; make a new key for every new call")
-    reference: dict[str, Any] = row.reference
-    return reference
+    return row.reference
 
 
 def is_known(session: Session, once: Once | None) -> bool:
     """Was this key used before, for whatever?"""
-    return once is not None and session.get(IdempotencyKey, (once.project_id, once.key_hash)) is not None
+    return _row(session, once) is not None
+
+
+def _row(session: Session, once: Once | None) -> IdempotencyKey | None:
+    """Also one that was written in this very transaction: calls that were gathered may carry the same key."""
+    if once is None:
+        return None
+    place = (once.project_id, once.key_hash)
+    written: dict[tuple[int, str], IdempotencyKey] = session.info.get("idempotency_keys", {})
+    return written.get(place) or session.get(IdempotencyKey, place)
 
 
 def remember(session: Session, once: Once | None, reference: dict[str, Any], now: datetime) -> None:
     if once is not None:
-        session.add(
-            IdempotencyKey(
-                project_id=once.project_id,
-                key_hash=once.key_hash,
-                fingerprint=once.fingerprint,
-                reference=reference,
-                created_at=now,
-            )
+        row = IdempotencyKey(
+            project_id=once.project_id,
+            key_hash=once.key_hash,
+            fingerprint=once.fingerprint,
+            reference=reference,
+            created_at=now,
         )
-        session.flush()  # the same key may come again in this very transaction
+        session.add(row)
+        session.info.setdefault("idempotency_keys", {})[once.project_id, once.key_hash] = row
 
 
 def forget_old(session: Session) -> None:

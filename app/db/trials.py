@@ -208,6 +208,8 @@ def waiting(here: OpenStudy, limit: int) -> Sequence[Trial]:
 
 
 def held_by(here: OpenStudy, worker: str, limit: int) -> Sequence[Trial]:
+    """Its running trials, those handed out in this very transaction included."""
+    here.session.flush()
     return here.session.scalars(
         select(Trial)
         .where(Trial.study_id == here.study.id, Trial.state == "running", Trial.worker == worker)

@@ -26,6 +26,7 @@ from app.search.suggest import Suggestion
 from app.services.plan import Plan, Wish, compute, draw_ahead, foresee, is_modelled
 from app.services.spare import Spare
 from app.services.stopping import budget
+from app.services.turns import short_turns
 
 logger = logging.getLogger("metatune.ask")
 
@@ -93,7 +94,8 @@ def ask(store: Store, address: Address, calls: Sequence[AskCall], spare: Spare |
             here = studies.open_study(session, address)
             needs = foresee(here, calls)
             records = trials.records(here) if needs else []
-        plan = compute(here, records, needs)
+        with short_turns():
+            plan = compute(here, records, needs)
         if all(call.is_claimed for call in calls):  # every deadline passed meanwhile
             if spare is not None:
                 spare.keep(here, [planned.suggestion for planned in plan.fresh.values() if not planned.fixed])
@@ -182,7 +184,8 @@ class Hand:
 
     def take_waiting(self, call: AskCall, room: int) -> list[Trial]:
         handed = []
-        for trial in trials.waiting(self.here, room):
+        ready = trials.waiting(self.here, room)
+        for trial in ready:
             if trial.is_partial:
                 completion = self.completion(trial)
                 if completion is None:
@@ -193,7 +196,8 @@ class Hand:
             trials.lease(self.here, trial, worker=call.worker, seconds=call.lease_seconds)
             self.here.record("trial.started", trial.state, trial.number)
             handed.append(trial)
-        self.here.session.flush()  # the next call of this transaction must not find them waiting
+        if ready:
+            self.here.session.flush()  # the next call of this transaction must not find them waiting
         return handed
 
     def completion(self, trial: Trial) -> Suggestion | None:
@@ -282,6 +286,7 @@ def _why_nothing(here: OpenStudy, reason: str | None) -> tuple[bool, str]:
 def _repeat(here: OpenStudy, reference: Mapping[str, Any]) -> Asked:
     """The answer that was given before, without trials removed since; a token is shown only while in the same hands."""
     attempts = dict(reference["trials"])
+    here.session.flush()  # it may have been given in this very transaction
     found = trials.numbered(here, attempts)
     handed = [found[number] for number in attempts if found[number].state != "removed"]
     return _asked(here, handed, reference["done"], reference["reason"], attempts)
