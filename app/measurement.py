@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -41,6 +42,25 @@ class Verdict:
     values: dict[str, float] | None
     feasible: bool | None
     reason: str | None
+
+
+#: Characters of a trial's metadata as JSON, all its messages together.
+MAX_METADATA = 2**16
+
+
+def merged_metadata(here: Mapping[str, Any], added: Mapping[str, Any]) -> dict[str, Any]:
+    """A trial's metadata with what was told now; later words replace earlier ones of the same name.
+
+    Raises: InvalidMeasurement, if they have become too many.
+    """
+    merged = {**here, **added}
+    if added and len(json.dumps(merged)) > MAX_METADATA:
+        raise InvalidMeasurement(
+            f"a trial's metadata may have {MAX_METADATA} characters as JSON, all messages together; "
+            "keep large things elsewhere and store their address",
+            errors=[FieldError("/metadata", "is too much beside what the trial has")],
+        )
+    return merged
 
 
 def judge(definition: Definition, result: Result) -> Verdict:

@@ -63,8 +63,8 @@ def test_keys_create_prints_the_key_alone_on_its_last_line(
     main(["keys", "create", "--project", "vision", "--scope", "read", "--scope", "write", "--database", database_url])
     key = capsys.readouterr().out.splitlines()[-1]
     store = Store(database_url)
-    with store.read() as session:
-        caller = keys.find(session, key)
+    with store.glance() as connection:
+        caller = keys.find(connection, key)
     store.dispose()
     assert caller is not None
     assert (caller.project, caller.scopes) == ("vision", {"read", "write"})
@@ -75,8 +75,8 @@ def test_a_key_has_read_and_write_for_project_default_unless_told(
 ) -> None:
     main(["keys", "create", "--database", database_url])
     store = Store(database_url)
-    with store.read() as session:
-        caller = keys.find(session, capsys.readouterr().out.splitlines()[-1])
+    with store.glance() as connection:
+        caller = keys.find(connection, capsys.readouterr().out.splitlines()[-1])
     store.dispose()
     assert caller is not None
     assert (caller.project, caller.scopes) == ("default", {"read", "write"})

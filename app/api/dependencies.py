@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Annotated, Final
 
 from fastapi import Depends, Header, Path, Query, Request
-from sqlalchemy.orm import Session
+from sqlalchemy import Connection
 
 from app.api.gather import Gather
 from app.db import keys
@@ -60,19 +60,19 @@ def callers(store: Store, settings: Settings) -> Gather[None, str | None, Caller
     """The look-up of callers by their `Authorization`: calls that arrive together share one, and none is remembered."""
 
     def look_up(_: None, authorizations: list[str | None]) -> list[Caller | Exception]:
-        with store.glance() as session:
-            everybody = keys.open_caller(session) if settings.auth != "required" else None
-            known = {given: everybody or _caller(session, given) for given in set(authorizations)}
+        with store.glance() as connection:
+            everybody = keys.open_caller(connection) if settings.auth != "required" else None
+            known = {given: everybody or _caller(connection, given) for given in set(authorizations)}
             return [known[given] for given in authorizations]
 
     return Gather(look_up, threads=1, at_once=256)
 
 
-def _caller(session: Session, authorization: str | None) -> Caller | Exception:
+def _caller(connection: Connection, authorization: str | None) -> Caller | Exception:
     scheme, _, key = (authorization or "").partition(" ")
     if scheme.lower() != "bearer":
         return Unauthenticated("a key is needed: send the header 'Authorization: Bearer <key>'")
-    return keys.find(session, key.strip()) or Unauthenticated(
+    return keys.find(connection, key.strip()) or Unauthenticated(
         "this key is not valid; make one with: metatune-server keys create"
     )
 

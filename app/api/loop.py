@@ -149,6 +149,7 @@ def shell_lines(asked: Asked) -> str:
         "lease": trial.lease_token if trial and trial.number in asked.held else "",
         "done": asked.done,
         "reason": asked.reason or "",
+        **dict.fromkeys(asked.parameters, ""),  # one that is not active must not keep its value from the trial before
         **(trial.params if trial else {}),
     }
     return "".join(f"{name}={shell_quote(value)}\n" for name, value in pairs.items())

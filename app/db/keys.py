@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, get_args
 
-from sqlalchemy import exists, select
+from sqlalchemy import Connection, bindparam, exists, select
 from sqlalchemy.orm import Session
 
 from app.db.session import database_now
@@ -63,25 +63,28 @@ def any_exists(session: Session) -> bool:
     return session.execute(select(ApiKey.id).limit(1)).first() is not None
 
 
-def find(session: Session, key: str) -> Caller | None:
+_BY_ID = (
+    select(ApiKey.secret_hash, ApiKey.scopes, Project.id, Project.name)
+    .join(Project, Project.id == ApiKey.project_id)
+    .where(ApiKey.id == bindparam("key_id"))
+)
+_DEFAULT_WHILE_NO_KEY = select(Project.id).where(Project.name == DEFAULT_PROJECT, ~exists(select(ApiKey.id)))
+
+
+def find(connection: Connection, key: str) -> Caller | None:
     """The caller whom the key lets in, or None."""
     match = _KEY.fullmatch(key)
     if match is None:
         return None
-    row = session.execute(
-        select(ApiKey.secret_hash, ApiKey.scopes, Project.id, Project.name)
-        .join(Project, Project.id == ApiKey.project_id)
-        .where(ApiKey.id == match[1])
-    ).one_or_none()
+    row = connection.execute(_BY_ID, {"key_id": match[1]}).one_or_none()
     if row is None or not hmac.compare_digest(row.secret_hash, _hash(match[2])):
         return None
     return Caller(row.id, row.name, frozenset(row.scopes))
 
 
-def open_caller(session: Session) -> Caller | None:
+def open_caller(connection: Connection) -> Caller | None:
     """Who everybody is while no key was ever made; None as soon as one exists."""
-    no_key = ~exists(select(ApiKey.id))
-    found = session.execute(select(Project.id).where(Project.name == DEFAULT_PROJECT, no_key)).scalar_one_or_none()
+    found = connection.execute(_DEFAULT_WHILE_NO_KEY).scalar_one_or_none()
     return None if found is None else Caller(found, DEFAULT_PROJECT, frozenset(SCOPES))
 
 

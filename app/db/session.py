@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import DateTime, Dialect, Engine, TypeDecorator, create_engine, event, make_url
+from sqlalchemy import Connection, DateTime, Dialect, Engine, TypeDecorator, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import Session, sessionmaker
@@ -98,11 +98,12 @@ class Store:
             event.listen(self.engine, "begin", _begin_sqlite)
             reader: Engine = self.engine
             writer: Engine = self.engine.execution_options(metatune_write=True)
+            self._glancer: Engine = self.engine
         else:
             reader = self.engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
             writer = self.engine
+            self._glancer = self.engine.execution_options(isolation_level="AUTOCOMMIT")
         self._reader = sessionmaker(reader, expire_on_commit=False, autoflush=False)
-        self._glancer = sessionmaker(self.engine.execution_options(isolation_level="AUTOCOMMIT"), autoflush=False)
         self._writer = sessionmaker(writer, expire_on_commit=False, autoflush=False)
         self._turn = threading.Lock()
 
@@ -113,10 +114,10 @@ class Store:
             yield session
 
     @contextmanager
-    def glance(self) -> Iterator[Session]:
+    def glance(self) -> Iterator[Connection]:
         """For single questions: each statement is a snapshot of its own, and costs one way to the database."""
-        with self._glancer() as session:
-            yield session
+        with self._glancer.connect() as connection:
+            yield connection
 
     @contextmanager
     def write(self) -> Iterator[Session]:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Literal, cast
 
-from sqlalchemy import and_, case, or_, select
+from sqlalchemy import ColumnElement, and_, case, or_, select
 from sqlalchemy.orm import Session
 
 from app.db.session import database_now
@@ -219,15 +219,20 @@ def held_by(here: OpenStudy, worker: str, limit: int) -> Sequence[Trial]:
 
 
 def taken_among(here: OpenStudy, config_keys: Sequence[str]) -> set[str]:
-    """Which of these configurations are in the study already."""
+    """Which of these configurations are in the study already, or were handed out before they were removed."""
     if not config_keys:
         return set()
     found = here.session.scalars(
         select(Trial.config_key).where(
-            Trial.study_id == here.study.id, Trial.config_key.in_(config_keys), Trial.state != "removed"
+            Trial.study_id == here.study.id, Trial.config_key.in_(config_keys), is_or_was_tried()
         )
     )
     return {key for key in found if key is not None}
+
+
+def is_or_was_tried() -> ColumnElement[bool]:
+    """Removing a trial forgets its result, but what was handed out once is not handed out again."""
+    return or_(Trial.state != "removed", Trial.attempt > 0)
 
 
 def complete_params(here: OpenStudy, trial: Trial, params: Mapping[str, Any]) -> None:
@@ -248,21 +253,22 @@ def give_up(here: OpenStudy, trial: Trial, reason: str) -> None:
 
 # --- what the model learns from ---------------------------------------------------------------------------------
 
-_MODELLED = ("complete", "pruned", "failed", "infeasible", "running", "waiting", "paused", "lost")
-
 
 def records(here: OpenStudy) -> list[Record]:
-    """Finished and pending trials, in one query; a `pruned` one counts with its last report, a lost one not at all."""
+    """Finished and pending trials, in one query; a `pruned` one counts with its last report.
+
+    Lost and removed ones teach nothing, and are there only so that they are not suggested again.
+    """
     rows = here.session.execute(
         select(Trial.number, Trial.params, Trial.state, Trial.values, Trial.noise, Trial.cost, Trial.attempt)
-        .where(Trial.study_id == here.study.id, Trial.state.in_(_MODELLED), Trial.is_partial.is_(False))
+        .where(Trial.study_id == here.study.id, is_or_was_tried(), Trial.is_partial.is_(False))
         .order_by(Trial.number)
     ).all()
     return [_record(here.definition, row) for row in rows]
 
 
 def _record(definition: Definition, row: Any) -> Record:
-    state: State = row.state if row.state in FINISHED else ("failed" if row.state == "lost" else "pending")
+    state: State = row.state if row.state in FINISHED else ("failed" if row.state in ("lost", "removed") else "pending")
     measured: Mapping[str, float] | None = row.values
     values = outcomes = None
     if measured is not None and state in ("complete", "pruned"):

@@ -32,6 +32,7 @@ Scale = Literal["linear", "log", "reverse_log"]
 MAX_INTEGER = 2**53
 MAX_TEXT = 128
 BOUND_TOLERANCE = 1e-12  # of the range: a bound that lost a digit on its way through text is still the bound
+MAX_LISTED = 10_000  # choices or values of one parameter
 STEP_TOLERANCE = 1e-6  # of a step: 0.1 + 0.2 lies on a grid of tenths
 
 
@@ -559,6 +560,8 @@ def _listed(field: str, values: Any) -> tuple[Value, ...]:
         _wrong(field, f"{field} must be a list, got {values!r}")
     if not values:
         _wrong(field, f"{field} must not be empty")
+    if len(values) > MAX_LISTED:
+        _wrong(field, f"{field} may list {MAX_LISTED} values, got {len(values)}")
     seen: set[tuple[str, Value]] = set()
     for k, value in enumerate(values):
         _check_value(f"{field}/{k}", value)

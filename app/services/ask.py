@@ -65,6 +65,8 @@ class Asked:
     done: bool
     reason: str | None
     study_uid: str
+    #: Names of the space's parameters, in its order.
+    parameters: tuple[str, ...]
     #: Trials whose token is shown: all, but for a repeated answer whose trial is in other hands now.
     held: frozenset[int]
 
@@ -171,6 +173,8 @@ class Hand:
                     break
                 handed.append(trial)
         done, reason = (False, None) if handed else _why_nothing(here, reason)
+        if fixed and reason == "space-exhausted":
+            done = False  # only the part of the space that this call left open
         said = {"trials": [[trial.number, trial.attempt] for trial in handed], "done": done, "reason": reason}
         idempotency.remember(here.session, call.once, said, here.now)
         return _asked(here, handed, done, reason)
@@ -301,5 +305,6 @@ def _asked(
         done=done,
         reason=reason,
         study_uid=here.study.uid,
+        parameters=tuple(here.definition.space.parameters),
         held=frozenset(t.number for t in handed if attempts is None or attempts[t.number] == t.attempt),
     )

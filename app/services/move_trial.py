@@ -10,7 +10,7 @@ from app.db.idempotency import Once
 from app.db.session import Store
 from app.db.studies import Address, OpenStudy
 from app.db.tables import Trial
-from app.errors import IllegalMove
+from app.errors import IllegalMove, TrialFinishedDifferently
 from app.lifecycle import FINISHED
 from app.measurement import Result, judge
 
@@ -23,6 +23,11 @@ def release(store: Store, address: Address, number: int, *, lease: str | None) -
     with store.write() as session:
         here = studies.open_study(session, address, lock=True)
         trial = trials.get(here, number)
+        if trial.state in FINISHED:
+            raise TrialFinishedDifferently(
+                f"trial {number} is {trial.state} already; there is nothing to give back",
+                here={"state": trial.state, "values": trial.values},
+            )
         trials.check_lease(trial, lease)
         if trial.state == "waiting":
             return trial

@@ -14,7 +14,7 @@ from app.db.studies import Address, OpenStudy
 from app.db.tables import Report, Trial
 from app.errors import IllegalMove, ReportDiffers, TrialFinishedDifferently, TrialRemoved
 from app.lifecycle import FINISHED
-from app.measurement import check_names
+from app.measurement import check_names, merged_metadata
 from app.search.pruning import Decision
 
 
@@ -98,8 +98,7 @@ def heartbeat(
             return REMOVED
         revive(here, trial, lease)
         trial.checkpoint = trial.checkpoint if checkpoint is None else checkpoint
-        if metadata:
-            trial.info = {**trial.info, **metadata}
+        trial.info = merged_metadata(trial.info, metadata)
         return _word(here, trial)
 
 

@@ -8,7 +8,7 @@ from app.db.studies import Address, OpenStudy
 from app.db.tables import Trial
 from app.errors import AppError, TrialFinishedDifferently
 from app.lifecycle import FINISHED
-from app.measurement import Result, Verdict, judge
+from app.measurement import Result, Verdict, judge, merged_metadata
 
 
 def tell_many(store: Store, address: Address, results: list[Result]) -> list[Trial | AppError]:
@@ -37,8 +37,9 @@ def _tell(here: OpenStudy, trial: Trial, result: Result) -> Trial:
         last = trials.last_report(here.session, trial)
         values = dict(last.values) if last is not None else None
         verdict = Verdict("pruned", values, None, verdict.reason)
+    metadata = merged_metadata(trial.info, result.metadata)
     finish(here, trial, verdict, noise=result.noise, cost=result.cost)
-    trial.info = {**trial.info, **result.metadata}
+    trial.info = metadata
     here.record("trial.finished", trial.state, trial.number)
     return trial
 

@@ -599,3 +599,54 @@ def test_waiting_trials_leave_less_room_for_new_ones_within_max_trials(api: Api)
     for x in (0.25, 0.75):
         api.add(params={"x": x})
     assert numbers(api.ask(count=5)) == [1, 2]
+
+
+def test_a_removed_trial_s_configuration_is_not_handed_out_again(api: Api) -> None:
+    api.create(space={"b": {"type": "bool"}}, algorithm="random")
+    first = api.one()
+    api.tell(1, value=1.0)
+    api.call("DELETE", f"{api.base}/trials/1", status=204)
+    assert api.one()["params"] != first["params"]
+    api.tell(2, value=1.0)
+    assert api.ask()["reason"] == "space-exhausted"
+
+
+def test_a_fixed_part_that_is_used_up_does_not_end_the_study(api: Api) -> None:
+    api.create(space={"a": {"type": "bool"}, "b": {"type": "bool"}}, algorithm="random")
+    for number in (1, 2):
+        assert api.one(fixed={"a": True})["params"]["a"] is True
+        api.tell(number, value=1.0)
+    answer = api.ask(fixed={"a": True})
+    assert (answer["trials"], answer["done"], answer["reason"]) == ([], False, "space-exhausted")
+    assert api.one()["params"]["a"] is False
+
+
+def test_a_finished_trial_cannot_be_given_back(api: Api) -> None:
+    api.create()
+    token = api.one()["lease"]["token"]
+    api.tell(1, value=0.5)
+    refused = api.call("POST", f"{api.base}/trials/1/release", {"lease": token}, status=409)
+    assert refused["code"] == "trial-finished-differently"
+
+
+def test_metadata_has_a_limit_over_all_messages(api: Api) -> None:
+    api.create()
+    api.one()
+    for name in "ab":
+        status = 200 if name == "a" else 422
+        body = {"metadata": {name: "x" * 40_000}}
+        answer = api.call("POST", f"{api.base}/trials/1/heartbeat", body, status=status)
+    assert answer["errors"][0]["pointer"] == "/metadata"
+    assert api.tell(1, value=0.5)["state"] == "complete"
+
+
+def test_an_inactive_parameter_leaves_nothing_behind_in_a_shell(api: Api) -> None:
+    api.create(
+        space={
+            "kernel": {"type": "categorical", "choices": ["rbf", "poly"]},
+            "degree": {"type": "int", "low": 2, "high": 3, "when": {"kernel": ["poly"]}},
+        }
+    )
+    api.call("POST", f"{api.base}/trials", {"params": {"kernel": "rbf"}}, status=201)
+    lines = api.client.post(f"{api.base}/ask", headers={"Accept": "text/plain"}).text.splitlines()
+    assert lines[-2:] == ["kernel='rbf'", "degree=''"]

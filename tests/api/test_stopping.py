@@ -238,14 +238,6 @@ def test_a_small_space_is_exhausted_after_its_last_configuration(api: Api, algor
     assert said(api.ask()) == (0, True, "space-exhausted")
 
 
-def test_a_removed_configuration_may_be_handed_out_again(api: Api) -> None:
-    api.create(space=SMALL, algorithm="random")
-    trials = api.ask(count=3)["trials"]
-    api.remove(2)
-    again = api.one()
-    assert (again["number"], again["params"]) == (4, trials[1]["params"])
-
-
 def test_an_exhausted_space_that_is_widened_goes_on(api: Api) -> None:
     api.create(space=SMALL, algorithm="random")
     for trial in api.ask(count=3)["trials"]:

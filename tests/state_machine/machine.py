@@ -208,7 +208,7 @@ class StudyMachine(RuleBasedStateMachine):
             params = left[0]["params"]
             assert study.space.is_legal(params), params
             assert fixed.items() <= params.items()
-            assert params not in [t.params for t in study.shown if not t.is_partial], "a configuration twice"
+            assert params not in [t.params for t in study.tried], "a configuration twice"
             trial = study.add_new(params)
             self.take(left.pop(0), trial, body)
         assert left == [], "more than there should be"

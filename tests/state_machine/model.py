@@ -153,6 +153,12 @@ class Study:
     def shown(self) -> list[Trial]:
         return [trial for trial in self.trials.values() if trial.state != "removed"]
 
+    @property
+    def tried(self) -> list[Trial]:
+        """Whose configuration is not new any more: also a removed one's, if it was handed out."""
+        every = self.trials.values()
+        return [t for t in every if not t.is_partial and (t.state != "removed" or t.attempt > 0)]
+
     def counts(self) -> dict[str, int]:
         return {state: sum(trial.state == state for trial in self.shown) for state in STATES}
 
@@ -187,7 +193,7 @@ class Study:
         every = self.space.every()
         if every is None:
             return None
-        taken = [trial.params for trial in self.shown if not trial.is_partial]
+        taken = [trial.params for trial in self.tried]
         return [one for one in every if one not in taken and fixed.items() <= one.items()]
 
     # --- the loop -----------------------------------------------------------------------------------------------
@@ -279,6 +285,8 @@ class Study:
         trial = self.find(number)
         if isinstance(trial, tuple):
             return trial
+        if trial.state in FINISHED:
+            return 409, "trial-finished-differently"
         if token is not None and token != trial.token:
             return 409, "lease-lost"
         if trial.state == "waiting":
