@@ -149,9 +149,9 @@ def shell_lines(asked: Asked) -> str:
         "lease": trial.lease_token if trial and trial.number in asked.held else "",
         "done": asked.done,
         "reason": asked.reason or "",
-        **dict.fromkeys(asked.parameters, ""),  # one that is not active must not keep its value from the trial before
-        **(trial.params if trial else {}),
     }
+    if trial:  # a parameter that is not active must not keep its value from the trial before
+        pairs |= dict.fromkeys(asked.parameters, "") | trial.params
     return "".join(f"{name}={shell_quote(value)}\n" for name, value in pairs.items())
 
 

@@ -8,10 +8,10 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import select
+from sqlalchemy import insert, select
 
-from app.db.keys import DEFAULT_PROJECT, project_id
-from app.db.session import Store
+from app.db.keys import DEFAULT_PROJECT
+from app.db.session import Store, database_now
 from app.db.tables import Project
 from app.errors import Unavailable
 
@@ -60,8 +60,5 @@ def migrate(store: Store) -> None:
         config = configuration()
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
-    with store.read() as session:
-        if session.scalars(select(Project.id).where(Project.name == DEFAULT_PROJECT)).first() is not None:
-            return
-    with store.write() as session:
-        project_id(session, DEFAULT_PROJECT)
+        if connection.execute(select(Project.id).where(Project.name == DEFAULT_PROJECT)).first() is None:
+            connection.execute(insert(Project).values(name=DEFAULT_PROJECT, created_at=database_now()))
