@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from sqlalchemy import select
 
@@ -11,6 +11,7 @@ from app.db import studies, trials
 from app.db.session import Store
 from app.db.studies import Address, OpenStudy
 from app.db.tables import Study
+from app.errors import StudyNotFound
 
 
 @contextmanager
@@ -33,5 +34,5 @@ def reclaim(store: Store) -> None:
             else []
         )
     for project_id, name in places:
-        with store.write() as session:
+        with store.write() as session, suppress(StudyNotFound):  # deleted meanwhile: nobody waits for its trials
             trials.reclaim_expired(studies.open_study(session, Address(project_id, name), lock=True))

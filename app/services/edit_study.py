@@ -151,7 +151,7 @@ def edit_space(
         new = merged(old, edit, constraints)
         made = bool(differences(_space_json(old), _space_json(new)))
         rows = trials.every(here)
-        legal = {trial.number: _is_legal(new, adapted(new, trial.params), trial.is_partial) for trial in rows}
+        legal = {trial.number: _is_legal(new, trial) for trial in rows}
         dropped = tuple(trial.number for trial in rows if trial.state == "waiting" and not legal[trial.number])
         usable = sum(legal[trial.number] for trial in rows if trial.state == "complete")
         if dry_run or not made:
@@ -204,7 +204,7 @@ def merge_patch(target: Any, edit: Any) -> Any:
 
 def adapted(space: SearchSpace, params: Mapping[str, Any]) -> dict[str, Any]:
     """An old trial's parameters in a newer space: removed ones dropped, added ones at their default."""
-    known = {name: value for name, value in params.items() if name in space.parameters}
+    known = _known(space, params)
     defaults = {
         name: parameter.value if parameter.type == "fixed" else parameter.default
         for name, parameter in space.parameters.items()
@@ -218,18 +218,24 @@ def _carry_over(here: OpenStudy, trial: Trial, space: SearchSpace) -> None:
     """An enqueued trial that nobody began is run in the new space."""
     trial.space_version = here.study.space_version
     if trial.is_partial:
-        trial.params = {name: value for name, value in trial.params.items() if name in space.parameters}
+        trial.params = _known(space, trial.params)
     else:
         trial.params = adapted(space, trial.params)
         trial.config_key = space.key(trial.params)
 
 
-def _is_legal(space: SearchSpace, params: Mapping[str, Any], is_partial: bool) -> bool:
+def _is_legal(space: SearchSpace, trial: Trial) -> bool:
+    """Does the space allow the trial? One given in part only has to be completable: no default speaks for it."""
+    params = _known(space, trial.params) if trial.is_partial else adapted(space, trial.params)
     try:
-        space.check(params, partial=is_partial)
+        space.check(params, partial=trial.is_partial)
     except SpaceViolation:
         return False
     return True
+
+
+def _known(space: SearchSpace, params: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in params.items() if name in space.parameters}
 
 
 def _best_of(here: OpenStudy, candidates: Sequence[Trial]) -> Trial | None:

@@ -294,6 +294,10 @@ def _import(
 
 def copy(store: Store, address: Address, *, name: str, once: Once | None) -> OpenStudy:
     """A study of its own with the same definition, trials and numbers.  Raises: NameTaken, StudyNotFound."""
+    with store.read() as session:
+        before = idempotency.remembered(session, once)
+        if before is not None:  # also when the source is gone by now
+            return studies.open_study(session, Address(address.project_id, before["name"], before["uid"]))
     whole = export(store, address)
     return import_study(store, address.project_id, whole, name=name, once=once)
 

@@ -168,3 +168,12 @@ def test_a_key_is_1_to_255_printable_characters(api: Api, key: str) -> None:
     api.create()
     post(api, f"{api.base}/ask", {}, status=422, key=key)
     assert api.counts() == {}
+
+
+def test_a_copy_repeated_after_its_source_is_gone_answers_as_before(api: Api) -> None:
+    api.create()
+    headers = {"Idempotency-Key": "once"}
+    first = api.call("POST", f"{api.base}/copy", {"name": "copied"}, status=201, headers=headers)
+    api.call("DELETE", f"{api.base}?purge=true", status=204)
+    again = api.call("POST", f"{api.base}/copy", {"name": "copied"}, status=201, headers=headers)
+    assert again == first

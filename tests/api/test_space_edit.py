@@ -187,3 +187,13 @@ def test_an_edit_refused_by_the_database_leaves_no_trace_in_the_process(api: Api
     assert api.get()["space"]["x"]["low"] == 0.0
     edit(api, {"x": {"low": 0.125}})
     assert api.get()["space"]["x"]["low"] == 0.125
+
+
+def test_an_enqueued_part_stays_if_any_completion_is_legal_though_the_defaults_are_not(api: Api) -> None:
+    api.create(space={"x": {"type": "float", "low": 0, "high": 1}})
+    api.call("POST", f"{api.base}/trials", {"params": {}}, status=201)
+    edit = {"y": {"type": "float", "low": 0, "high": 1, "default": 1.0}, "constraints": ["x + y <= 0.5"]}
+    edited = api.call("PATCH", f"{api.base}/space", edit, status=200)
+    assert edited["dropped_trials"] == []
+    params = api.one()["params"]
+    assert params["x"] + params["y"] <= 0.5
