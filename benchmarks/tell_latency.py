@@ -22,7 +22,7 @@ import numpy as np
 from benchmarks.server import Server
 
 STUDY = "/v1/studies/slow"
-DIMENSIONS = 8
+DIMENSIONS = 14
 PROCESSES = 2
 
 
