@@ -28,6 +28,8 @@ from app.errors import Invalid, Unavailable
 #: Seconds a transaction waits for another process's lock before it answers "not now".
 LOCK_WAIT_SECONDS = 20
 POOL_SIZE = 20
+#: What `PRAGMA synchronous` answers for FULL.
+FULL = 2
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -143,9 +145,11 @@ class Store:
             if self.is_sqlite:
                 journal = connection.exec_driver_sql("PRAGMA journal_mode").scalar()
                 synchronous = connection.exec_driver_sql("PRAGMA synchronous").scalar()
-                if journal != "wal" or synchronous != 2:
+                timeout = connection.exec_driver_sql("PRAGMA busy_timeout").scalar()
+                if journal != "wal" or synchronous != FULL or not timeout:
                     raise Unavailable(
-                        f"SQLite must run with WAL and synchronous FULL, got {journal!r} and {synchronous!r}"
+                        "SQLite must run with WAL, synchronous FULL and a busy timeout, "
+                        f"got {journal!r}, {synchronous!r} and {timeout!r}"
                     )
             else:
                 for setting in ("synchronous_commit", "fsync"):
