@@ -210,15 +210,6 @@ def space_versions(here: OpenStudy) -> Sequence[SpaceVersion]:
     ).all()
 
 
-def at_version(here: OpenStudy, version: int) -> SearchSpace:
-    row = here.session.execute(
-        select(SpaceVersion.space, SpaceVersion.constraints).where(
-            SpaceVersion.study_id == here.study.id, SpaceVersion.version == version
-        )
-    ).one()
-    return SearchSpace.from_json(row.space, row.constraints)
-
-
 def page(
     session: Session,
     project_id: int,

@@ -88,13 +88,13 @@ def ask(store: Store, address: Address, calls: Sequence[AskCall], spare: Spare |
     with store.write() as session:
         here = studies.open_study(session, address, lock=True)
         trials.reclaim_expired(here)
-        needs = foresee(here, calls)
+        needs = foresee(here, unclaimed(calls))
         if not needs or not is_modelled(here):
             return Hand(here, draw_ahead(here, needs)).answer_all(calls)
     for _ in range(MAX_COMPUTATIONS):
         with store.read() as session:
             here = studies.open_study(session, address)
-            needs = foresee(here, calls)
+            needs = foresee(here, unclaimed(calls))
             records = trials.records(here) if needs else []
         with short_turns():
             plan = compute(here, records, needs)
@@ -109,6 +109,11 @@ def ask(store: Store, address: Address, calls: Sequence[AskCall], spare: Spare |
                 return Hand(here, plan).answer_all(calls)
     logger.info("other asks were faster twice; taking free points", extra={"study": address.name})
     return hand_out(store, address, calls, why="other askers took the computed points' numbers twice")
+
+
+def unclaimed(calls: Sequence[AskCall]) -> list[AskCall]:
+    """Those whose deadline did not pass while they stood in line: nothing need be computed for the others."""
+    return [call for call in calls if not call.is_claimed]
 
 
 def hand_out(
