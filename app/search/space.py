@@ -223,11 +223,6 @@ class SearchSpace:
         return self._anchors
 
     @cached_property
-    def is_conditional(self) -> tuple[bool, ...]:
-        """(D,) whether the parameter of a column may be absent."""
-        return tuple(self.parameters[name].when is not None for name in self.columns)
-
-    @cached_property
     def n_levels(self) -> tuple[int | None, ...]:
         """(D,) number of levels of each column, None for a continuum."""
         return tuple(self.parameters[name].n_levels for name in self.columns)

@@ -76,11 +76,6 @@ class Surrogate:
         return float(np.exp(self.theta[self.embedding.n_columns + 1]))
 
     @property
-    def lengthscales(self) -> Array:
-        """(D,) in cube edges."""
-        return np.exp(self.theta[: self.embedding.n_columns])
-
-    @property
     def inverse_lengths(self) -> Array:
         """(F,) one over the length scale of every feature."""
         return np.exp(-self.theta[: self.embedding.n_columns])[self.embedding.columns]
