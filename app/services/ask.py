@@ -44,7 +44,7 @@ class AskCall(Wish):
     count: int = 1
     worker: str | None = None
     resume: bool = False
-    fixed: Mapping[str, object] = field(default_factory=dict)
+    fixed: Mapping[str, Any] = field(default_factory=dict)
     once: idempotency.Once | None = None
     lease_seconds: float = 86_400.0
     uid: str | None = None
@@ -224,7 +224,7 @@ class Hand:
             self.picked.add(space.key(found.params))
         return found
 
-    def new_trial(self, call: AskCall, fixed: Mapping[str, object]) -> Trial | None:
+    def new_trial(self, call: AskCall, fixed: Mapping[str, Any]) -> Trial | None:
         """A trial under the next number: the planned point if it is still free, else one drawn now.
 
         None: the space has no configuration left.
@@ -259,7 +259,7 @@ class Hand:
                 return replace(point, why="computed for an earlier ask, whose deadline had passed")
         return None
 
-    def drawn(self, number: int, fixed: Mapping[str, object]) -> Suggestion | None:
+    def drawn(self, number: int, fixed: Mapping[str, Any]) -> Suggestion | None:
         """A point that needs no model, or None if none is left."""
         definition = self.here.definition
         return draw(
@@ -268,7 +268,7 @@ class Hand:
             seed=definition.seed,
             number=number,
             taken=self.is_taken,
-            fixed=fixed,  # type: ignore[arg-type]
+            fixed=fixed,
         )
 
     def is_taken(self, key: str) -> bool:
