@@ -1,9 +1,10 @@
 """The legal moves of a trial; pure.
 
     waiting ──hand-out──▶ running ──tell──▶ complete | pruned | failed | infeasible
-       ▲                     │
-       ├──release, expiry────┤
-       └──late tell──▶ …     └──max_retries expiries──▶ lost ──late tell, retry──▶ …
+       ▲                   │ │ ▲
+       ├──release, expiry──┤ │ └─promotion── paused
+       └──late tell──▶ …   │ └──stops at a rung──▲
+                           └──max_retries expiries──▶ lost ──late tell, retry──▶ …
 
 A finished trial changes only by correction or removal; `failed` and `lost` may be enqueued again.
 """
@@ -16,6 +17,8 @@ from app.errors import IllegalMove
 
 TrialState = Literal["waiting", "running", "paused", "complete", "pruned", "failed", "infeasible", "lost", "removed"]
 FinishedState = Literal["complete", "pruned", "failed", "infeasible"]
+#: What a worker may say of the trial that it ran.
+ToldState = Literal["complete", "pruned", "failed", "infeasible", "paused"]
 StudyState = Literal["active", "paused", "stopped"]
 #: Where a trial's parameters come from.
 Source = Literal[

@@ -10,7 +10,7 @@ from typing import Any
 
 from app.definition import SINGLE, Definition, escape
 from app.errors import FieldError, InvalidMeasurement
-from app.lifecycle import FinishedState
+from app.lifecycle import ToldState
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class Result:
     """As it was told. `value` is short for `values` of a study that measures one thing."""
 
     number: int
-    state: FinishedState = "complete"
+    state: ToldState = "complete"
     value: float | None = None
     values: Mapping[str, float] | None = None
     noise: float | None = None
@@ -38,7 +38,7 @@ class Result:
 class Verdict:
     """What a result does to its trial, once its numbers were looked at."""
 
-    state: FinishedState
+    state: ToldState
     values: dict[str, float] | None
     feasible: bool | None
     reason: str | None

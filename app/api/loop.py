@@ -19,7 +19,7 @@ from app.api.wire import Answer, Body, Lease, Measured, Metadata, Time, Uid, Wor
 from app.db import studies
 from app.db.session import Store
 from app.db.studies import Address
-from app.errors import AppError, Invalid, NotAcceptable, NotAvailableYet
+from app.errors import AppError, Invalid, NotAcceptable
 from app.measurement import Result
 from app.services import move_trial, report
 from app.services.ask import AskCall, Asked
@@ -91,7 +91,8 @@ async def ask_for_trials(
     request: Request, address: AddressDep, store: StoreDep, once: OnceDep, body: Ask | None = None
 ) -> AskedOut | Response:
     """An empty body is fine. Hands out, in this order: with `resume` the worker's own live trials, trials whose lease
-    ran out, enqueued ones, new ones. `Accept: text/plain` answers lines for a shell's `eval`.
+    ran out, enqueued ones, paused ones that are promoted, new ones. `Accept: text/plain` answers lines for a shell's
+    `eval`.
     """
     body = body or Ask()
     desk: Desk = request.app.state.desk
@@ -172,6 +173,7 @@ class Tell(Told):
                 {"value": 0.97},
                 {"values": {"accuracy": 0.97, "latency_ms": 12}},
                 {"state": "failed", "reason": "out of memory"},
+                {"state": "paused"},
             ]
         }
     )
@@ -184,9 +186,6 @@ class Tell(Told):
     study_uid: Uid = None
 
     def result(self, number: int) -> Result:
-        """Raises: NotAvailableYet."""
-        if self.state == "paused":
-            raise NotAvailableYet("trials cannot be paused yet; tell a result, or release the trial")
         return Result(
             number=number,
             state=self.state or "complete",
@@ -202,7 +201,10 @@ class Tell(Told):
 
 @router.post("/trials/{number}/tell", summary="Tell how a trial ended")
 async def tell_trial(request: Request, address: AddressDep, number: Number, body: Tell) -> TrialOut:
-    """Idempotent: the same result again is 200, another 409 `trial-finished-differently`, and the first stands."""
+    """Idempotent: the same result again is 200, another 409 `trial-finished-differently`, and the first stands.
+
+    `paused` is for a trial that reported its `until_step`; a later ask may hand it out again to go further.
+    """
     desk: Desk = request.app.state.desk
     return TrialOut.of(await desk.tell(with_uid(address, body.study_uid), body.result(number)))
 

@@ -110,7 +110,14 @@ class Definition(Settings):
     seed: Annotated[int | None, Field(ge=0, le=2**53)] = None
     pruning: Annotated[
         Literal["off"] | dict[str, Any] | None,
-        Field(description='"off", or an object with `rule`: median or asha', examples=["off"]),
+        Field(
+            description=(
+                '"off", or an object with `rule`: median (min_step, min_trials), '
+                "asha or hyperband (min_step, max_step, eta, promote), "
+                "curve (min_step, max_step, min_trials, threshold)"
+            ),
+            examples=["off"],
+        ),
     ] = None
     max_retries: Annotated[int, Field(ge=0, le=1000, description="Expired leases after which a trial is lost")] = 3
     name: Annotated[str | None, Field(pattern=NAME_PATTERN)] = None

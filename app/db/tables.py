@@ -208,7 +208,11 @@ class Trial(Base):
     waiting_rank: Mapped[int | None]
     waiting_since: Mapped[datetime | None]
     checkpoint: Mapped[str | None]
+    #: Where the worker is to stop and say `paused`; none: it runs to the end.
     until_step: Mapped[int | None]
+    #: Its last report with finite numbers.
+    last_step: Mapped[int | None]
+    last_values: Mapped[dict[str, Any] | None] = mapped_column("last_measured", JSON(none_as_null=True))
     created_at: Mapped[datetime]
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
@@ -220,12 +224,39 @@ class Report(Base):
     """A value on the way, kept per attempt and step."""
 
     __tablename__ = "reports"
+    __table_args__ = (Index("ix_reports_study_id_step", "study_id", "step", "is_current", "value"),)
     trial_id: Mapped[int] = mapped_column(ForeignKey("trials.id", ondelete="CASCADE"), primary_key=True)
     attempt: Mapped[int] = mapped_column(primary_key=True)
     step: Mapped[int] = mapped_column(primary_key=True)
     value: Mapped[float | None]
     values: Mapped[dict[str, Any]] = mapped_column("measured", JSON(none_as_null=True))
     created_at: Mapped[datetime]
+    #: Its trial's: so that the values of all trials at one step are one range of the index.
+    study_id: Mapped[int]
+    #: The latest attempt's word on this step, of a trial that was not removed.
+    is_current: Mapped[bool]
+
+
+class RungValue(Base):
+    """What a trial had come to when it reached a rung: its report at the first step that is not below it."""
+
+    __tablename__ = "rung_values"
+    __table_args__ = (
+        Index("ix_rung_values_study_id_loss", "study_id", "bracket", "rung", "loss", "trial_id"),
+        Index("ix_rung_values_study_id_may_go_on", "study_id", "may_go_on", "bracket", "rung", "loss", "trial_id"),
+    )
+    trial_id: Mapped[int] = mapped_column(ForeignKey("trials.id", ondelete="CASCADE"), primary_key=True)
+    rung: Mapped[int] = mapped_column(primary_key=True)
+    study_id: Mapped[int]
+    #: The first rung at which its trial is compared.
+    bracket: Mapped[int]
+    step: Mapped[int]
+    #: The objectives, minimised; none, if one of them was not finite.
+    losses: Mapped[list[Any] | None]
+    #: The only objective, to compare by; none also if there are several.
+    loss: Mapped[float | None]
+    #: Paused here, and free to be promoted.
+    may_go_on: Mapped[bool]
 
 
 class Event(Base):

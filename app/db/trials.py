@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import secrets
-from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Literal, cast
 
@@ -14,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from app.db.session import database_now
 from app.db.studies import OpenStudy
-from app.db.tables import Report, Trial
+from app.db.tables import Report, RungValue, Trial
 from app.definition import Definition
 from app.errors import LeaseLost, TrialNotFound, TrialRemoved
 from app.lifecycle import FINISHED, TrialState
@@ -255,21 +254,34 @@ def give_up(here: OpenStudy, trial: Trial, reason: str) -> None:
 
 
 def records(here: OpenStudy) -> list[Record]:
-    """Finished and pending trials, in one query; a `pruned` one counts with its last report.
+    """Finished and pending trials, in one query; a `pruned` or `paused` one counts with its last report.
 
     Lost and removed ones teach nothing, and are there only so that they are not suggested again.
     """
     rows = here.session.execute(
-        select(Trial.number, Trial.params, Trial.state, Trial.values, Trial.noise, Trial.cost, Trial.attempt)
+        select(
+            Trial.number,
+            Trial.params,
+            Trial.state,
+            Trial.values,
+            Trial.noise,
+            Trial.cost,
+            Trial.attempt,
+            Trial.last_values,
+        )
         .where(Trial.study_id == here.study.id, is_or_was_tried(), Trial.is_partial.is_(False))
         .order_by(Trial.number)
     ).all()
     return [_record(here.definition, row) for row in rows]
 
 
+#: What the model takes a trial for that is neither finished nor pending.
+_STATES: dict[str, State] = {"lost": "failed", "removed": "failed", "paused": "pruned"}
+
+
 def _record(definition: Definition, row: Any) -> Record:
-    state: State = row.state if row.state in FINISHED else ("failed" if row.state in ("lost", "removed") else "pending")
-    measured: Mapping[str, float] | None = row.values
+    state: State = row.state if row.state in FINISHED else _STATES.get(row.state, "pending")
+    measured: Mapping[str, float] | None = row.last_values if row.state == "paused" else row.values
     values = outcomes = None
     if measured is not None and state in ("complete", "pruned"):
         told = [measured.get(objective.name) for objective in definition.objectives]
@@ -288,6 +300,47 @@ def _record(definition: Definition, row: Any) -> Record:
         noise=row.noise,
         cost=row.cost,
     )
+
+
+@dataclass(frozen=True)
+class Partial:
+    """How far a trial has come: its last finite report, and its values at the rungs; in the user's units."""
+
+    step: int
+    values: tuple[float, ...]
+    rungs: tuple[tuple[int, tuple[float, ...]], ...] = ()  # (the step where the rung lies, the values there), rising
+
+
+def partial_results(here: OpenStudy) -> dict[int, Partial]:
+    """By number, for every finished, paused and running trial with a report. Two queries, neither over all reports."""
+    objectives = here.definition.objectives
+    names = [objective.name for objective in objectives]
+    signs = [1.0 if objective.direction == "minimize" else -1.0 for objective in objectives]
+    rungs = here.definition.pruning.rungs
+    at_rungs: dict[int, list[tuple[int, tuple[float, ...]]]] = {}
+    if rungs is not None:
+        rows = here.session.execute(
+            select(RungValue.trial_id, RungValue.rung, RungValue.losses)
+            .where(RungValue.study_id == here.study.id)
+            .order_by(RungValue.trial_id, RungValue.rung)
+        )
+        for row in rows:
+            if row.losses is not None:
+                values = tuple(sign * loss for sign, loss in zip(signs, row.losses, strict=True))
+                at_rungs.setdefault(row.trial_id, []).append((rungs.steps[row.rung], values))
+    last = here.session.execute(
+        select(Trial.id, Trial.number, Trial.last_step, Trial.last_values)
+        .where(Trial.study_id == here.study.id, Trial.state != "removed", Trial.last_step.is_not(None))
+        .order_by(Trial.number)
+    )
+    return {
+        row.number: Partial(
+            step=row.last_step,
+            values=tuple(float(row.last_values[name]) for name in names),
+            rungs=tuple(at_rungs.get(row.id, ())),
+        )
+        for row in last
+    }
 
 
 # --- lists ------------------------------------------------------------------------------------------------------
@@ -343,33 +396,5 @@ def reports_of(session: Session, trial: Trial) -> list[Report]:
     return list({report.step: report for report in rows}.values())
 
 
-def last_report(session: Session, trial: Trial) -> Report | None:
-    found = [report for report in reports_of(session, trial) if _is_finite(report)]
-    return found[-1] if found else None
-
-
-def _is_finite(report: Report) -> bool:
-    return all(isinstance(value, (int, float)) and math.isfinite(value) for value in report.values.values())
-
-
 def report_at(session: Session, trial: Trial, step: int) -> Report | None:
     return session.get(Report, (trial.id, trial.attempt, step))
-
-
-def values_by_step(here: OpenStudy, *, without: Trial) -> dict[int, dict[int, float]]:
-    """The other trials' reports of the first objective: number → step → value; the latest attempt of a step counts."""
-    rows = here.session.execute(
-        select(Trial.number, Report.step, Report.value)
-        .join(Trial, Trial.id == Report.trial_id)
-        .where(
-            Trial.study_id == here.study.id,
-            Trial.id != without.id,
-            Trial.state.in_(("running", "waiting", "paused", "complete", "pruned")),
-            Report.value.is_not(None),
-        )
-        .order_by(Report.attempt)
-    )
-    steps: defaultdict[int, dict[int, float]] = defaultdict(dict)
-    for number, step, value in rows:
-        steps[number][step] = cast(float, value)  # the query leaves out those without
-    return dict(steps)

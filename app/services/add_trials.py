@@ -8,11 +8,11 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Literal
 
-from app.db import idempotency, studies, trials
+from app.db import idempotency, reports, studies, trials
 from app.db.idempotency import Once
 from app.db.session import Store
 from app.db.studies import Address, OpenStudy
-from app.db.tables import Report, Trial
+from app.db.tables import Trial
 from app.errors import FieldError, Invalid, SpaceViolation
 from app.measurement import Result, Verdict, judge
 from app.search.free import free_point
@@ -137,15 +137,8 @@ def _verdict(here: OpenStudy, given: Given, result: Result) -> Verdict:
 
 def _add_reports(here: OpenStudy, made: Sequence[Trial], given: Sequence[Given]) -> None:
     name = here.definition.objectives[0].name
-    here.session.add_all(
-        Report(
-            trial_id=trial.id,
-            attempt=trial.attempt,
-            step=step,
-            value=value if math.isfinite(value) else None,
-            values={name: value if math.isfinite(value) else str(value)},
-            created_at=here.now,
-        )
-        for trial, one in zip(made, given, strict=True)
-        for step, value in one.reports.items()
-    )
+    for trial, one in zip(made, given, strict=True):
+        told = {
+            step: {name: value if math.isfinite(value) else str(value)} for step, value in sorted(one.reports.items())
+        }
+        reports.bring(here, trial, [(trial.attempt, step, values, here.now) for step, values in told.items()])

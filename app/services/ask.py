@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from app.db import idempotency, studies, trials
+from app.db import idempotency, rungs, studies, trials
 from app.db.session import Store
 from app.db.studies import Address, OpenStudy
 from app.db.tables import Report, Trial
@@ -166,17 +166,20 @@ class Hand:
             if call.resume and call.worker:
                 handed += self.take_up_again(call, call.worker)
             room = call.count - len(handed)
-            room = room if limit.left is None else min(room, limit.left)
+            left = room if limit.left is None else min(room, limit.left)
             if not fixed:
-                waiting = self.take_waiting(call, room)
-                handed += waiting
-                room -= len(waiting)
-            for _ in range(room):
+                waiting = self.take_waiting(call, left)
+                promoted = self.promote(call, room - len(waiting)) if limit.allows_promotions else []
+                handed += waiting + promoted
+                left = min(left - len(waiting), room - len(waiting) - len(promoted))
+            for _ in range(left):
                 trial = self.new_trial(call, fixed)
                 if trial is None:
                     reason = "space-exhausted"
                     break
                 handed.append(trial)
+            if not handed and not fixed and reason in ("max_trials", "space-exhausted"):
+                handed += self.promote_the_last(call)
         done, reason = (False, None) if handed else _why_nothing(here, reason)
         if fixed and reason == "space-exhausted":
             done = False  # only the part of the space that this call left open
@@ -201,13 +204,35 @@ class Hand:
                     trials.give_up(self.here, trial, "no completion of its params satisfies the constraints")
                     continue
                 trials.complete_params(self.here, trial, completion.params)
-            self.here.move(trial, "running")
-            trials.lease(self.here, trial, worker=call.worker, seconds=call.lease_seconds)
-            self.here.record("trial.started", trial.state, trial.number)
+            if trial.attempt == 0:
+                trial.until_step = self.here.definition.pruning.first_stop(trial.number)
+            self.start(call, trial)
             handed.append(trial)
         if ready:
             self.here.session.flush()  # the next call of this transaction must not find them waiting
         return handed
+
+    def start(self, call: AskCall, trial: Trial) -> None:
+        self.here.move(trial, "running")
+        trials.lease(self.here, trial, worker=call.worker, seconds=call.lease_seconds)
+        self.here.record("trial.started", trial.state, trial.number)
+
+    def promote(self, call: AskCall, room: int) -> list[Trial]:
+        """Paused trials that are good enough go on to the next rung, under their own numbers."""
+        return [self.send_on(call, promotion) for promotion in rungs.promotions(self.here, room)]
+
+    def promote_the_last(self, call: AskCall) -> list[Trial]:
+        """Nothing else can come, and nothing came to the end: the best paused trial does, so that there is a result."""
+        study = self.here.study
+        if study.n_running or study.n_complete or not study.n_paused:
+            return []
+        promotion = rungs.last_hope(self.here)
+        return [] if promotion is None else [self.send_on(call, promotion)]
+
+    def send_on(self, call: AskCall, promotion: rungs.Promotion) -> Trial:
+        trial = rungs.take(self.here, promotion)
+        self.start(call, trial)
+        return trial
 
     def completion(self, trial: Trial) -> Suggestion | None:
         """The parameters that an enqueued trial was left without; None, if the constraints leave none.
@@ -249,6 +274,7 @@ class Hand:
             origin=trials.origin_json(suggestion),
             config_key=key,
             attempt=1,
+            until_step=here.definition.pruning.first_stop(here.study.next_number),
             **trials.lease_fields(here, worker=call.worker, seconds=call.lease_seconds),
         )
 

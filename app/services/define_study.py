@@ -122,12 +122,8 @@ def define(given: Given) -> Definition:
         pruning=PruningRule.from_json(fields.get("pruning")),
         seed=fields["seed"] if fields.get("seed") is not None else secrets.randbits(SEED_BITS),
     )
-    search.check_options(definition.algorithm["name"], {k: v for k, v in definition.algorithm.items() if k != "name"})
-    if definition.pruning.rule != "off" and not definition.is_single:
-        raise NotAvailableYet(
-            "pruning works with one objective so far",
-            errors=[FieldError("/pruning", "needs a study with one objective")],
-        )
+    options = {name: value for name, value in definition.algorithm.items() if name != "name"}
+    search.check_options(definition.algorithm["name"], options, definition.goal)
     return definition
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import delete, select
 from sqlalchemy.exc import IntegrityError
 
-from app.db import studies, trials
+from app.db import reports, rungs, studies, trials
 from app.db.session import Store, database_now
 from app.db.studies import Address, OpenStudy
 from app.db.tables import Study, Trial
@@ -163,9 +163,12 @@ def edit_space(
             if trial.number in dropped:
                 here.move(trial, "removed")
                 trial.waiting_rank = trial.waiting_since = None
+                reports.forget(here, trial)
                 here.record("trial.removed", trial.state, trial.number)
             elif trial.state == "waiting" and trial.attempt == 0:
                 _carry_over(here, trial, new)
+        if here.study.n_paused:
+            rungs.mark_all(here)
         here.record("study.updated", here.study.state)
         here.log("space", before=_space_json(old), after=_space_json(new))
         session.flush()

@@ -17,7 +17,7 @@ from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from app.db import idempotency, studies, trials
+from app.db import idempotency, reports, rungs, studies, trials
 from app.db.idempotency import Once
 from app.db.session import Store
 from app.db.studies import Address, OpenStudy
@@ -130,6 +130,7 @@ class TrialDocument(Part):
     worker: str | None = None
     expiries: Count = 0
     checkpoint: str | None = None
+    until_step: Count | None = None
     created_at: Instant
     started_at: Instant | None = None
     finished_at: Instant | None = None
@@ -336,15 +337,10 @@ def _fill(here: OpenStudy, whole: StudyDocument) -> None:
     made = [_trial(here, one) for one in whole.trials]
     session.add_all(made)
     session.flush()
-    session.add_all(
-        Report(
-            trial_id=trial.id,
-            value=next((value for value in report.values.values() if isinstance(value, float)), None),
-            **report.model_dump(),
-        )
-        for trial, one in zip(made, whole.trials, strict=True)
-        for report in one.reports
-    )
+    for trial, one in zip(made, whole.trials, strict=True):
+        reports.bring(here, trial, [(told.attempt, told.step, told.values, told.created_at) for told in one.reports])
+        if one.state == "paused":
+            _pause_again(here, trial)
     session.add_all(Event(study_id=study.id, **event.model_dump()) for event in whole.events)
     session.add_all(LogEntry(study_id=study.id, **entry.model_dump()) for entry in whole.log)
     study.next_number, study.revision = len(made) + 1, whole.revision
@@ -360,7 +356,7 @@ def _trial(here: OpenStudy, one: TrialDocument) -> Trial:
             f"trial {one.number} is complete without a value for each of {', '.join(definition.measured)}",
             errors=[FieldError(f"/trials/{one.number - 1}/values", "is not whole")],
         )
-    state: TrialState = "waiting" if one.state in ("running", "paused") else one.state
+    state: TrialState = "waiting" if one.state in ("running", "paused") else one.state  # see _pause_again
     trial = Trial(
         study_id=here.study.id,
         state="",
@@ -378,6 +374,15 @@ def _trial(here: OpenStudy, one: TrialDocument) -> Trial:
         trial.finished_revision = 0
     here.recount(trial, state)
     return trial
+
+
+def _pause_again(here: OpenStudy, trial: Trial) -> None:
+    """A paused trial stays paused if it reached a rung of this study; else it waits, to be handed out as it is."""
+    if not here.definition.pruning.promote or rungs.highest(here, trial) is None:
+        return
+    here.recount(trial, "paused")
+    trial.waiting_rank = trial.waiting_since = None
+    rungs.mark(here, trial)
 
 
 def _in_space(space: SearchSpace, one: TrialDocument) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from app.db import idempotency, studies, trials
+from app.db import idempotency, reports, studies, trials
 from app.db.idempotency import Once
 from app.db.session import Store
 from app.db.studies import Address, OpenStudy
@@ -105,6 +105,7 @@ def remove(store: Store, address: Address, number: int, reason: str | None) -> T
     def drop(here: OpenStudy, trial: Trial) -> None:
         here.move(trial, "removed")
         trial.lease_token = trial.lease_expires_at = trial.waiting_rank = trial.waiting_since = None
+        reports.forget(here, trial)
 
     return _logged(store, address, number, "removed", drop, "trial.removed", reason)
 

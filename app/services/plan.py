@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from app.db import idempotency, trials
+from app.db import idempotency, rungs, trials
 from app.db.idempotency import Once
 from app.db.studies import OpenStudy
 from app.db.tables import Trial
@@ -82,8 +82,11 @@ def foresee(here: OpenStudy, wishes: Sequence[Wish]) -> Needs:
     """What the wishes will need, if nothing changes: an estimate, the write transaction decides."""
     if here.study.state != "active":
         return Needs((), ())
-    left = budget(here).left
-    ready = list(trials.waiting(here, sum(wish.count for wish in wishes)))
+    limit = budget(here)
+    left = limit.left
+    n_wanted = sum(wish.count for wish in wishes)
+    n_promoted = len(rungs.promotions(here, n_wanted)) if limit.allows_promotions else 0
+    ready = list(trials.waiting(here, n_wanted))
     partial = []
     fresh: list[tuple[int, Mapping[str, Any]]] = []
     for wish in wishes:
@@ -92,13 +95,17 @@ def foresee(here: OpenStudy, wishes: Sequence[Wish]) -> Needs:
         count = wish.count
         if wish.resume and wish.worker:
             count -= len(trials.held_by(here, wish.worker, wish.count))
+        fixed = checked(here, wish.fixed)
+        room = count if left is None else min(count, left)
+        if not fixed:
+            taken_up, ready = ready[:room], ready[room:]
+            partial += [trial for trial in taken_up if trial.is_partial]
+            going_on = min(count - len(taken_up), n_promoted)
+            n_promoted -= going_on
+            left = None if left is None else left - len(taken_up)
+            count -= len(taken_up) + going_on
         count = count if left is None else min(count, left)
         left = None if left is None else left - count
-        fixed = checked(here, wish.fixed)
-        if not fixed:
-            taken_up, ready = ready[:count], ready[count:]
-            partial += [trial for trial in taken_up if trial.is_partial]
-            count -= len(taken_up)
         if count and fresh and not fixed and not fresh[-1][1]:
             fresh[-1] = (fresh[-1][0] + count, fixed)  # neighbours that fix nothing are one batch
         elif count:

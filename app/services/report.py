@@ -8,14 +8,14 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from app.db import studies, trials
+from app.db import reports, rungs, studies, trials
 from app.db.session import Store
 from app.db.studies import Address, OpenStudy
-from app.db.tables import Report, Trial
+from app.db.tables import Trial
 from app.errors import IllegalMove, ReportDiffers, TrialFinishedDifferently, TrialRemoved
 from app.lifecycle import FINISHED
 from app.measurement import check_names, merged_metadata
-from app.search.pruning import Decision
+from app.search.pruning import Decision, asha, curve, median
 
 
 @dataclass(frozen=True)
@@ -58,22 +58,11 @@ def report(
             raise ReportDiffers(
                 f"trial {number} reported {kept.values} at step {step} already; report a later step", here=kept.values
             )
-        if kept is not None and trial.state in FINISHED:
+        if kept is not None and (trial.state in FINISHED or trial.state == "paused"):
             return Word()
         revive(here, trial, lease)
         if kept is None:
-            first = next(iter(told.values()))
-            session.add(
-                Report(
-                    trial_id=trial.id,
-                    attempt=trial.attempt,
-                    step=step,
-                    value=first if isinstance(first, float) else None,
-                    values=told,
-                    created_at=here.now,
-                )
-            )
-            session.flush()
+            reports.keep(here, trial, step, told)
             here.record("trial.reported", trial.state, number)
         decision = _decide(here, trial, step, told)
         word = _word(here, trial)
@@ -144,12 +133,37 @@ def _decide(here: OpenStudy, trial: Trial, step: int, told: Mapping[str, Any]) -
     rule = here.definition.pruning
     if rule.rule == "off":
         return Decision(prune=False)
-    value = next(iter(told.values()))
-    if isinstance(value, str):
-        return Decision(prune=True, reason=f"the value is {value}")
-    own = {report.step: report.value for report in trials.reports_of(here.session, trial) if report.value is not None}
-    others = list(trials.values_by_step(here, without=trial).values())
-    return rule.decide(step, value, own, others, here.definition.direction)
+    wrong = next((value for value in told.values() if isinstance(value, str)), None)
+    if wrong is not None:
+        return Decision(prune=True, reason=f"the value is {wrong}")
+    if rule.rungs is not None:
+        return _decide_at_rung(here, trial, step)
+    if step < rule.min_step:
+        return Decision(prune=False)
+    if rule.rule == "median":
+        standing = reports.standing_at_step(here, trial, step, told, enough=rule.min_trials)
+        return median(standing, step=step, min_step=rule.min_step, min_trials=rule.min_trials)
+    if here.study.n_complete < rule.min_trials or rule.max_step is None or step >= rule.max_step:
+        return Decision(prune=False)
+    steps, losses = reports.curve_of(here, trial, step)
+    return curve(
+        steps,
+        losses,
+        reports.finals(here),
+        last_step=rule.max_step,
+        min_trials=rule.min_trials,
+        threshold=rule.threshold,
+    )
+
+
+def _decide_at_rung(here: OpenStudy, trial: Trial, step: int) -> Decision:
+    """Once, at the highest rung that this report reaches first. A trial that is to pause there is not judged."""
+    rule = here.definition.pruning
+    shown = rule.rung_shown(trial.number, step)
+    row = rungs.highest(here, trial)
+    if rule.promote or rule.rungs is None or row is None or row.step != step or step >= (rule.max_step or 0):
+        return Decision(prune=False, rung=shown)
+    return asha(rungs.standing_of(here, row), rung=row.rung, step=rule.rungs.steps[row.rung], eta=rule.eta)
 
 
 def _word(here: OpenStudy, trial: Trial) -> Word:

@@ -21,6 +21,11 @@ class Budget:
     left: int | None
     reason: str | None
 
+    @property
+    def allows_promotions(self) -> bool:
+        """A paused trial was counted when it was handed out first: `max_trials` does not keep it from going on."""
+        return self.left != 0 or self.reason == "max_trials"
+
 
 def budget(here: OpenStudy) -> Budget:
     """What the study's `stop` conditions leave."""
@@ -34,9 +39,8 @@ def budget(here: OpenStudy) -> Budget:
     if "max_cost" in stop and studies.told_cost(here) >= stop["max_cost"]:
         return Budget(0, "max_cost")
     if "max_trials" in stop:
-        spent = (
-            study.n_running + study.n_complete + study.n_pruned + study.n_failed + study.n_infeasible - study.n_imported
-        )
+        n_finished = study.n_complete + study.n_pruned + study.n_failed + study.n_infeasible - study.n_imported
+        spent = study.n_running + study.n_paused + n_finished
         left = max(0, stop["max_trials"] - spent)
         return Budget(left, None if left else "max_trials")
     return Budget(None, None)

@@ -422,10 +422,10 @@ def test_telling_of_many_answers_in_order_and_each_fails_by_itself(api: Api) -> 
     ]
     answers = api.call("POST", f"{api.base}/tell", {"results": results}, status=200)["results"]
     assert [answer["number"] for answer in answers] == [3, 9, 1, 2, 2, 3, 3, None, 2]
-    assert [answer["status"] for answer in answers] == [200, 404, 200, 422, 422, 200, 409, 422, 422]
+    assert [answer["status"] for answer in answers] == [200, 404, 200, 422, 422, 200, 409, 422, 409]
     assert [(a["problem"] or {}).get("code") for a in answers] == [
         None, "trial-not-found", None, "invalid", "invalid", None, "trial-finished-differently", "invalid",
-        "not-available-yet",
+        "illegal-state",
     ]  # fmt: skip
     assert api.counts() == {"complete": 1, "failed": 1, "running": 1}
 

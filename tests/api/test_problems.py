@@ -241,15 +241,12 @@ def test_what_is_not_built_yet_says_so_and_names_what_is(api: Api) -> None:
     for given, named in (
         *(({"algorithm": name}, "gp, sobol, random, grid") for name in ("tpe", "cmaes", "nsga2")),
         ({"algorithm": {"name": "tpe"}}, "gp, sobol, random, grid"),
-        *(({"pruning": {"rule": rule}}, "median, asha") for rule in ("hyperband", "curve")),
         ({"warm_start": ["a-study"]}, '"auto"'),
     ):
         body = problem(api.client.put(api.base, json={"space": space, **given}), 422, "not-available-yet")
         assert named in body["detail"], given
     api.create()
     api.one()
-    body = problem(api.client.post(f"{api.base}/trials/1/tell", json={"state": "paused"}), 422, "not-available-yet")
-    assert "release" in body["detail"]
     body = problem(api.client.get(f"{api.base}/export?format=parquet"), 422, "not-available-yet")
     assert "json, csv" in body["detail"]
     body = problem(api.client.patch(api.base, json={"warm_start": ["a"]}), 422, "not-available-yet")
@@ -265,6 +262,9 @@ UNKNOWN: list[dict[str, Any]] = [
     {"pruning": "asha"},
     {"pruning": {"rule": "asha"}},
     {"pruning": {"rule": "asha", "max_step": 9, "eta": 1}},
+    {"pruning": {"rule": "asha", "max_step": 9, "promote": "yes"}},
+    {"pruning": {"rule": "hyperband"}},
+    {"pruning": {"rule": "curve", "max_step": 9, "threshold": 2}},
     {"pruning": {"rule": "median", "eta": 1}},
     {"pruning": {}},
     {"direction": "up"},
