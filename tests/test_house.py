@@ -16,7 +16,7 @@ ALLOWED = {
     "db": {"errors", "lifecycle", "definition", "measurement", "search"},
     "services": {"errors", "lifecycle", "definition", "measurement", "search", "db"},
 }
-NUMERIC = {"numpy", "scipy", "sklearn"}
+NUMERIC = {"numpy", "scipy", "sklearn", "cmaes"}
 #: Services that are parts of one verb: `ask` is told in several modules.
 PARTS_OF_ASK = {"plan", "spare", "stopping", "turns"}
 

@@ -33,7 +33,7 @@ from app.db.studies import Address, OpenStudy
 from app.db.tables import Study
 from app.definition import Direction, algorithm_json, pruning_json
 from app.errors import FieldError, Invalid, NoResultYet
-from app.search import pareto
+from app.search import options, pareto
 from app.search.history import History
 from app.search.suggest import posterior
 from app.services import define_study, edit_study
@@ -105,7 +105,7 @@ class Definition(Settings):
     outcomes: Annotated[list[OutcomeIn] | None, Field(max_length=16)] = None
     algorithm: Annotated[
         str | dict[str, Any] | None,
-        Field(description="auto, gp, sobol, random, grid; or an object with `name` and options", examples=["auto"]),
+        Field(description=options.described(), examples=["auto"]),
     ] = None
     seed: Annotated[int | None, Field(ge=0, le=2**53)] = None
     pruning: Annotated[

@@ -6,32 +6,36 @@ without a slope (Ament et al. 2023, "Unexpected improvements to expected improve
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.special import erfcx, log_ndtr
 
 from app.search.constraints import Array
+from app.search.pareto import Cells, cells_below
 from app.search.surrogate import Surrogate
 
 LOG_2PI_HALF = 0.5 * float(np.log(2.0 * np.pi))
-LOG_PI_2_HALF = 0.5 * float(np.log(np.pi / 2.0))
-FAR = -1e3  # from here on three terms of the asymptotic series are exact to 1e-11
+SQRT2, SQRT_PI_2 = float(np.sqrt(2.0)), float(np.sqrt(np.pi / 2.0))
+FAR = 1e3  # standard deviations; from here on two terms of the asymptotic series are exact to 1e-11
 
 
 def log_h(z: Array) -> Array:
-    """log(φ(z) + z Φ(z)), accurate for every finite z. Source: Ament et al. 2023, eq. 9."""
+    """log(φ(z) + z Φ(z)), accurate for every finite z. Source: Ament et al. 2023, eq. 9.
+
+    With the Mills ratio R(z) = (1 − Φ(z)) / φ(z) it is log φ(z) + log(1 − |z| R(|z|)) for z < 0, and by reflection
+    log(z + φ(z) (1 − z R(z))) else.
+    """
     z = np.asarray(z, dtype=np.float64)
-    near = np.maximum(z, -1.0)
-    direct = np.log(np.exp(-0.5 * near**2 - LOG_2PI_HALF) + near * np.exp(log_ndtr(near)))
-    middle = np.clip(z, FAR, -1.0)
-    tail = np.log(erfcx(-middle / np.sqrt(2.0)) * np.abs(middle)) + LOG_PI_2_HALF
-    with np.errstate(divide="ignore"):
-        inner = -0.5 * middle**2 - LOG_2PI_HALF + np.log(-np.expm1(tail))
-    outer = np.minimum(z, FAR)
-    with np.errstate(over="ignore"):
-        asymptote = -0.5 * outer**2 - LOG_2PI_HALF - 2.0 * np.log(-outer) + np.log1p(-3.0 / outer**2)
-    return np.where(z > -1.0, direct, np.where(z > FAR, inner, asymptote))
+    size = np.minimum(np.abs(z), FAR)
+    left = 1.0 - size * (erfcx(size / SQRT2) * SQRT_PI_2)
+    log_density = -0.5 * z * z - LOG_2PI_HALF
+    beyond = np.maximum(np.abs(z), FAR) ** -2.0
+    left = np.where(size < FAR, left, beyond * (1.0 - 3.0 * beyond))
+    above = np.where(z < 0.0, 1.0, z + np.exp(log_density) * left)
+    return np.where(z < 0.0, log_density + np.log(left), np.log(above))
 
 
 def log_expected_improvement(mean: Array, std: Array, best: float) -> Array:
@@ -65,59 +69,161 @@ def noise_discount(std: Array, noise_std: float) -> Discount:
     return Discount(log, 2.0 / std - std / total**2 - std / (total * (total + noise_std)))
 
 
-@dataclass(frozen=True)
-class Acquisition:
-    """log EI of the objective below `best`, discounted for noise, plus log probabilities of the `limits`.
+class Term(Protocol):
+    """One summand of an acquisition, a logarithm: at (m, D) rows of the unit cube."""
 
-    Each limit must be at most its bound. `best` None means that nothing feasible is known yet: only the probabilities
-    count.
-    """
+    def value(self, units: Array) -> Array:
+        """(m,)."""
+
+    def value_and_gradient(self, units: Array) -> tuple[Array, Array]:
+        """(m,) and the (m, D) derivatives by the numbers of the unit cube."""
+
+    def believing(self, unit: Array) -> Term:
+        """With a pending (D,) row out for evaluation."""
+
+
+@dataclass(frozen=True)
+class Improvement:
+    """log EI below `best`, discounted for the noise of the next measurement (`noise_std`, standardised)."""
 
     objective: Surrogate
-    best: float | None
-    noise_std: float = 0.0  # of the next measurement, standardised
-    limits: tuple[Surrogate, ...] = ()
-    bounds: tuple[float, ...] = ()
+    best: float
+    noise_std: float = 0.0
+
+    def value(self, units: Array) -> Array:
+        p = self.objective.predict(units)
+        total = log_expected_improvement(p.mean, p.std, self.best)
+        return total + noise_discount(p.std, self.noise_std).log if self.noise_std else total
+
+    def value_and_gradient(self, units: Array) -> tuple[Array, Array]:
+        p = self.objective.predict_with_gradient(units)
+        z = (self.best - p.mean) / p.std
+        log_height = log_h(z)
+        total = log_height + np.log(p.std)
+        by_mean = -np.exp(log_ndtr(z) - log_height) / p.std
+        by_std = np.exp(-0.5 * z**2 - LOG_2PI_HALF - log_height) / p.std
+        if self.noise_std:
+            discount = noise_discount(p.std, self.noise_std)
+            total += discount.log
+            by_std += discount.by_std
+        return total, by_mean[:, None] * p.mean_gradient + by_std[:, None] * p.std_gradient
+
+    def believing(self, unit: Array) -> Improvement:
+        objective = self.objective.believing(unit)
+        return replace(self, objective=objective, best=min(self.best, float(objective.predict(unit[None, :]).mean[0])))
+
+
+@dataclass(frozen=True)
+class HypervolumeImprovement:
+    """log of the expected growth of the hypervolume below `reference`, for independent objectives.
+
+    objectives: one surrogate for each.  front: (k, m) values that count as reached, standardised.
+    Source: Yang et al. 2019 (the sum over cells); its logarithm as in Ament et al. 2023, section 4.
+    """
+
+    objectives: tuple[Surrogate, ...]
+    front: Array
+    reference: Array
+
+    @property
+    def cells(self) -> Cells:
+        return cells_below(self.front, self.reference)
+
+    def value(self, units: Array) -> Array:
+        predictions = [objective.predict(units) for objective in self.objectives]
+        return _log_volume(self.cells, [(p.mean, p.std) for p in predictions])[0]
+
+    def value_and_gradient(self, units: Array) -> tuple[Array, Array]:
+        predictions = [objective.predict_with_gradient(units) for objective in self.objectives]
+        total, slopes = _log_volume(self.cells, [(p.mean, p.std) for p in predictions])
+        gradient = np.zeros(units.shape)
+        for p, (by_mean, by_std) in zip(predictions, slopes, strict=True):
+            gradient += by_mean[:, None] * p.mean_gradient + by_std[:, None] * p.std_gradient
+        return total, gradient
+
+    def believing(self, unit: Array) -> HypervolumeImprovement:
+        objectives = tuple(objective.believing(unit) for objective in self.objectives)
+        believed = np.array([[float(objective.predict(unit[None, :]).mean[0]) for objective in objectives]])
+        return replace(self, objectives=objectives, front=np.vstack([self.front, believed]))
+
+
+@dataclass(frozen=True)
+class Within:
+    """log P(quantity <= bound): an outcome within its limit, or that a configuration can be evaluated at all."""
+
+    quantity: Surrogate
+    bound: float
+
+    def value(self, units: Array) -> Array:
+        p = self.quantity.predict(units)
+        return np.asarray(log_ndtr((self.bound - p.mean) / p.std), dtype=np.float64)
+
+    def value_and_gradient(self, units: Array) -> tuple[Array, Array]:
+        p = self.quantity.predict_with_gradient(units)
+        z = (self.bound - p.mean) / p.std
+        log_probability = log_ndtr(z)
+        by_z = np.exp(-0.5 * z**2 - LOG_2PI_HALF - log_probability)
+        return log_probability, -(by_z / p.std)[:, None] * (p.mean_gradient + z[:, None] * p.std_gradient)
+
+    def believing(self, unit: Array) -> Within:
+        return replace(self, quantity=self.quantity.believing(unit))
+
+
+@dataclass(frozen=True)
+class Acquisition:
+    """The sum of some terms. Without an improvement (nothing feasible is known yet) only the probabilities count."""
+
+    terms: tuple[Term, ...]
 
     def value(self, units: Array) -> Array:
         """(m,) at (m, D) rows."""
         total = np.zeros(len(units))
-        if self.best is not None:
-            prediction = self.objective.predict(units)
-            total += log_expected_improvement(prediction.mean, prediction.std, self.best)
-            total += noise_discount(prediction.std, self.noise_std).log
-        for limit, bound in zip(self.limits, self.bounds, strict=True):
-            prediction = limit.predict(units)
-            total += log_ndtr((bound - prediction.mean) / prediction.std)
+        for term in self.terms:
+            total += term.value(units)
         return total
 
     def value_and_gradient(self, units: Array) -> tuple[Array, Array]:
         """(m,) values and (m, D) derivatives by the numbers of the unit cube."""
         total, gradient = np.zeros(len(units)), np.zeros(units.shape)
-        if self.best is not None:
-            p = self.objective.predict_with_gradient(units)
-            z = (self.best - p.mean) / p.std
-            log_height = log_h(z)
-            discount = noise_discount(p.std, self.noise_std)
-            total += log_height + np.log(p.std) + discount.log
-            by_mean = -np.exp(log_ndtr(z) - log_height) / p.std
-            by_std = np.exp(-0.5 * z**2 - LOG_2PI_HALF - log_height) / p.std + discount.by_std
-            gradient += by_mean[:, None] * p.mean_gradient + by_std[:, None] * p.std_gradient
-        for limit, bound in zip(self.limits, self.bounds, strict=True):
-            p = limit.predict_with_gradient(units)
-            z = (bound - p.mean) / p.std
-            log_probability = log_ndtr(z)
-            total += log_probability
-            by_z = np.exp(-0.5 * z**2 - LOG_2PI_HALF - log_probability)
-            gradient -= (by_z / p.std)[:, None] * (p.mean_gradient + z[:, None] * p.std_gradient)
+        for term in self.terms:
+            value, slope = term.value_and_gradient(units)
+            total += value
+            gradient += slope
         return total, gradient
 
     def believing(self, units: Array) -> Acquisition:
-        """With (m, D) rows out for evaluation."""
-        if not len(units):
-            return self
-        objective = self.objective.believing(units)
-        best = self.best if self.best is None else min(self.best, float(objective.mean_at_trials[-len(units) :].min()))
-        return Acquisition(
-            objective, best, self.noise_std, tuple(limit.believing(units) for limit in self.limits), self.bounds
-        )
+        """With (p, D) rows out for evaluation, taken one after the other."""
+        terms = self.terms
+        for unit in units:
+            terms = tuple(term.believing(unit) for term in terms)
+        return Acquisition(terms)
+
+
+def _log_volume(cells: Cells, beliefs: list[tuple[Array, Array]]) -> tuple[Array, list[tuple[Array, Array]]]:
+    """log Σ_cells Π_j (G_j(upper) − G_j(lower)), with G_j(c) = E[max(c − f_j, 0)], and its slopes by mean and std."""
+    parts: list[Array] = []
+    edges = []
+    for j, (mean, std) in enumerate(beliefs):
+        levels, low, high = cells.levels[j], cells.lower[:, j], cells.upper[:, j]
+        z = (levels - mean[:, None]) / std[:, None]  # (m, levels)
+        log_gain = log_h(z) + np.log(std)[:, None]
+        top, bottom = log_gain[:, high], np.where(low < 0, -np.inf, log_gain[:, np.maximum(low, 0)])
+        with np.errstate(divide="ignore"):
+            parts.append(top + np.log(-np.expm1(np.minimum(bottom - top, -1e-15))))
+        edges.append((z, low, high))
+    together = np.sum(parts, axis=0)  # (m, cells)
+    largest = together.max(axis=1)
+    total = largest + np.log(np.exp(together - largest[:, None]).sum(axis=1))
+    share = np.exp(together - total[:, None])
+    slopes = []
+    for (z, low, high), part in zip(edges, parts, strict=True):
+        by_mean = _difference(log_ndtr(z), part, low, high)
+        by_std = _difference(-0.5 * z**2 - LOG_2PI_HALF, part, low, high)
+        slopes.append((-(share * by_mean).sum(axis=1), (share * by_std).sum(axis=1)))
+    return total, slopes
+
+
+def _difference(log: Array, part: Array, low: NDArray[np.intp], high: NDArray[np.intp]) -> Array:
+    """(exp(log at upper edges) − exp(log at lower edges)) / exp(part), (m, cells); nothing at minus infinity."""
+    below = np.where(low >= 0, np.exp(log[:, np.maximum(low, 0)] - part), 0.0)
+    return np.asarray(np.exp(log[:, high] - part) - below, dtype=np.float64)

@@ -1,52 +1,94 @@
 """Bayesian optimisation: from a history to the acquisition, and from that to the point of one number.
 
-Cost is bounded: hyperparameters see at most 250 trials, the posterior at most 500: the best, the latest and a seeded
-random rest. Several objectives become one by an augmented Chebyshev sum with weights drawn for the number (Knowles
-2006, ParEGO).
+Decision: whatever is fitted is a function of the first c finished trials, where c walks a fixed schedule (every trial
+at first, then about every tenth part more). Between two fits the covariance's factor grows row by row, always in the
+order of the trials' numbers. So a process that has just started finds, to the last bit, what one that has followed the
+study from its first trial has in its memo, and nothing has to be stored. Price: after a restart the first ask fits
+once.
+
+Cost is bounded: hyperparameters see at most 250 trials, the posterior at most 500: the best, the latest, those near the
+best and a seeded random rest.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri
 
-from app.errors import NumericalError
-from app.search.acquisition import Acquisition, exploration_share
-from app.search.constraints import Array, Mask
+from app.errors import NotPositiveDefinite, NumericalError
+from app.search.acquisition import (
+    Acquisition,
+    HypervolumeImprovement,
+    Improvement,
+    Term,
+    Within,
+    exploration_share,
+)
+from app.search.constraints import Array
 from app.search.free import Suggestion, pins_of, settled, sobol_point
 from app.search.history import Goal, History
 from app.search.kernels import Embedding
 from app.search.maximize import maximize
 from app.search.parameters import Value
+from app.search.pareto import REFERENCE_MARGIN, non_dominated, thinned
 from app.search.space import SearchSpace
-from app.search.surrogate import Surrogate, condition, fit
+from app.search.surrogate import Factor, Surrogate, fit
 from app.search.warping import Warping
 
+BRANCH_EVERY = 3  # numbers: so often the choices are drawn and only the rest is maximised, see docs/decisions
 MAX_FITTED = 250
-MAX_CONDITIONED = 500
-N_RESTARTED = 40  # below this many trials the posterior of hyperparameters has several modes
-N_FIT_STARTS = 3
+MAX_CONDITIONED = 400  # at a checkpoint; as many as MAX_INTERVAL come to it until the next
+EVERY_TRIAL = 20
+INTERVAL_SHARE, MAX_INTERVAL = 0.1, 50
+N_FIT_STARTS = 1  # from the prior's mode; three measured no better
 UNPROVEN_NOISE = 1e-3  # variance, standardised: a fitted noise this small may stand for roughness the kernel lacks
 N_INCUMBENTS = 250
 N_CENTERS = 4
+N_INITIAL = 6
 MAX_TOLD_STD = 10.0  # standardised units: such a trial says nothing
+MAX_HYPERVOLUME_OBJECTIVES = 3
+MAX_FRONT = (64, 24)  # points of the front that count, for two and three objectives
 AUGMENTATION = 0.05
+REFERENCE_SPAN = 0.5  # standardised: a front without extent still has something to improve
 MODEL_STREAM, POINT_STREAM, WEIGHT_STREAM = 0x0F17, 0x0A5C, 0x0E16
+
+Indices = NDArray[np.intp]
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """Something measured on some of the finished trials: an objective, an outcome's violation, whether it ran at all.
+
+    rows: (k,) which trials, by number.
+    values: of how many of them -> (that many,) finite values, from those trials alone.
+    noise_std: (k,) standard errors in the units of the values, NaN where not told.
+    variant: what else the values depend on.
+    """
+
+    name: str
+    rows: Indices
+    values: Callable[[int], Array]
+    noise_std: Array
+    is_warped: bool = True
+    variant: Hashable = None
 
 
 @dataclass(frozen=True)
 class Modelled:
-    """An objective's surrogate with the warping that leads back to the user's units.
+    """A quantity's surrogate with the warping that leads back to the user's units.
 
-    told_std: (n,) the trials' standard errors in standardised units, 0 where none was told.
+    rows: (n,) the finished trials it is conditioned on.  values: (n,) theirs, in the units of the quantity.
+    told_std: (n,) their standard errors, standardised, 0 where none was told.
     """
 
     surrogate: Surrogate
     warping: Warping
+    rows: Indices
+    values: Array
     told_std: Array
 
 
@@ -58,8 +100,180 @@ class Posterior:
     std: Array
 
 
+# ---- models, from checkpoint to checkpoint
+
+
+@dataclass(frozen=True)
+class _Base:
+    """What is settled at a checkpoint: which of the quantity's values are kept (positions), and their factor.
+
+    warping: at the checkpoint; it carries told standard errors over until the next.
+    """
+
+    made_for: Hashable
+    kept: Indices
+    factor: Factor
+    warping: Warping
+
+
+@dataclass(frozen=True)
+class _Grown:
+    """A base's factor after more trials were appended, up to the quantity's first n values."""
+
+    base: _Base
+    n: int
+    factor: Factor
+
+
+def checkpoint(n: int) -> int:
+    """The largest trial count of the schedule that is not above n."""
+    c = min(n, EVERY_TRIAL)
+    while c < n:
+        step = min(max(int(INTERVAL_SHARE * c), 1), MAX_INTERVAL)
+        if step == MAX_INTERVAL:
+            return c + (n - c) // step * step
+        if c + step > n:
+            break
+        c += step
+    return c
+
+
+def model(history: History, embedding: Embedding, quantity: Quantity, seed: int) -> Modelled:
+    """The surrogate of a quantity, fitted at the last checkpoint and conditioned on what came since.
+
+    Raises: FitFailed, NotPositiveDefinite.
+    """
+    n = len(quantity.rows)
+    c = checkpoint(n)
+    made_for = (c, seed, quantity.variant)
+    grown: _Grown | None = history.memo.get(quantity.name)
+    if grown is None or grown.base.made_for != made_for or grown.n > n:
+        base = _settled(history, embedding, quantity, c, made_for)
+        grown = _Grown(base, c, base.factor)
+    base, factor = grown.base, grown.factor
+    positions = np.concatenate([base.kept, np.arange(c, n)])
+    rows = quantity.rows[positions]
+    for k in range(grown.n, n):
+        i = len(base.kept) + k - c
+        try:
+            factor = factor.with_row(history.units[rows[i]], float(_told_variance(quantity, base.warping, k)))
+        except NotPositiveDefinite:
+            told = _told_variances(quantity, base.warping, positions[: i + 1])
+            factor = Factor.of(embedding, base.factor.theta, history.units[rows[: i + 1]], told)
+    history.memo[quantity.name] = _Grown(base, n, factor)
+    values = quantity.values(n)[positions]
+    warping = Warping.fit(values) if quantity.is_warped else Warping.none()
+    told_std = np.sqrt(_told_variances(quantity, warping, positions))
+    return Modelled(factor.given(warping.forward(values)), warping, rows, values, told_std)
+
+
+def _settled(history: History, embedding: Embedding, quantity: Quantity, c: int, made_for: Hashable) -> _Base:
+    rng = np.random.default_rng([_seed_of(made_for) % 2**64, c, MODEL_STREAM])
+    values = quantity.values(c)
+    units = history.units[quantity.rows[:c]]
+    kept = _informative(units, values, MAX_CONDITIONED, rng)
+    warping = Warping.fit(values[kept]) if quantity.is_warped else Warping.none()
+    y = warping.forward(values)
+    told = _told_variances(quantity, warping, kept)
+    fitted = _informative(units[kept], values[kept], MAX_FITTED, rng)
+    theta = fit(embedding, units[kept][fitted], y[kept][fitted], told[fitted], rng, N_FIT_STARTS)
+    return _Base(made_for, kept, Factor.of(embedding, theta, units[kept], told), warping)
+
+
+def _seed_of(made_for: Hashable) -> int:
+    return int(made_for[1]) if isinstance(made_for, tuple) else 0
+
+
+def _told_variances(quantity: Quantity, warping: Warping, positions: Indices) -> Array:
+    if np.isnan(quantity.noise_std).all():
+        return np.zeros(len(positions))
+    return np.array([_told_variance(quantity, warping, int(p)) for p in positions])
+
+
+def _told_variance(quantity: Quantity, warping: Warping, position: int) -> float:
+    """The squared standard error told with one value, standardised; 0 where none was told."""
+    told = float(quantity.noise_std[position])
+    if np.isnan(told):
+        return 0.0
+    with np.errstate(over="ignore"):
+        slope = float(warping.slope(quantity.values(position + 1)[-1:])[0])
+        return min(told * slope, MAX_TOLD_STD) ** 2
+
+
+def _informative(units: Array, values: Array, most: int, rng: np.random.Generator) -> Indices:
+    """Positions of at most `most` of n trials, in order: the best, the latest, those near the best, a random rest."""
+    n = len(values)
+    if n <= most:
+        return np.arange(n)
+    chosen = np.zeros(n, dtype=bool)
+    order = np.argpartition(values, most // 3)[: most // 3]
+    chosen[order] = True
+    chosen[-(most // 8) :] = True
+    best = units[int(np.argmin(values))]
+    distance = np.nansum((units - best) ** 2, axis=1)
+    chosen[np.argpartition(distance, most // 4)[: most // 4]] = True
+    others = np.flatnonzero(~chosen)
+    chosen[rng.choice(others, most - int(chosen.sum()), replace=False)] = True
+    return np.flatnonzero(chosen)
+
+
+# ---- quantities
+
+
+def objective_quantity(history: History, j: int) -> Quantity:
+    """The values of objective j, minimised. A pruned trial's last report is of an earlier step, and it was stopped for
+    being worse than others there: it counts as no better than the median of the complete ones."""
+    rows = np.flatnonzero(history.is_measured)
+    is_pruned = history.where("pruned")[rows]
+    y: Array = history.objectives[rows, j]
+
+    def values(n: int) -> Array:
+        if not is_pruned[:n].any() or is_pruned[:n].all():
+            return y[:n]
+        middle = float(np.median(y[:n][~is_pruned[:n]]))
+        return np.where(is_pruned[:n], np.maximum(y[:n], middle), y[:n])
+
+    noise = history.noise_std[rows] if j == 0 else np.full(len(rows), np.nan)
+    return Quantity(f"objective {j}", rows, values, noise)
+
+
+def scalarised_quantity(history: History, weights: Array) -> Quantity:
+    """Several objectives as one: the augmented Chebyshev sum of their warped values on [0, 1] (Knowles 2006)."""
+    parts = [objective_quantity(history, j) for j in range(history.goal.n_objectives)]
+
+    def values(n: int) -> Array:
+        scaled = []
+        for part in parts:
+            y = part.values(n)
+            z = Warping.fit(y).forward(y)
+            scaled.append((z - z.min()) / (float(np.ptp(z)) or 1.0))
+        together = np.stack(scaled, axis=1)
+        return np.asarray(np.max(weights * together, axis=1) + AUGMENTATION * together @ weights, dtype=np.float64)
+
+    rows = parts[0].rows
+    return Quantity("scalarised", rows, values, np.full(len(rows), np.nan), variant=tuple(weights.tolist()))
+
+
+def violation_quantity(history: History, j: int) -> Quantity:
+    """How far outcome j is beyond its bound, where it was measured."""
+    violations: Array = history.violations[:, j]
+    rows = np.flatnonzero(~np.isnan(violations))
+    return Quantity(f"violation {j}", rows, lambda n: violations[rows[:n]], np.full(len(rows), np.nan))
+
+
+def feasibility_quantity(history: History) -> Quantity:
+    """+1 where a configuration could not be evaluated, -1 where it could."""
+    infeasible = history.where("infeasible")
+    rows = np.flatnonzero(infeasible | history.is_measured)
+    labels: Array = np.where(infeasible[rows], 1.0, -1.0)
+    return Quantity("feasibility", rows, lambda n: labels[:n], np.full(len(rows), np.nan), is_warped=False)
+
+
+# ---- points
+
+
 class ModelProposer:
-    """Points of a Gaussian process, one number after the other; fits once for all numbers with one objective."""
+    """Points of a Gaussian process, one number after the other; its models serve all numbers of a call."""
 
     def __init__(
         self, space: SearchSpace, goal: Goal, history: History, seed: int, fixed: Mapping[str, Value] | None
@@ -67,19 +281,19 @@ class ModelProposer:
         self._space, self._goal, self._history, self._seed, self._fixed = space, goal, history, seed, fixed
         self._embedding = Embedding.of(space)
         self._pins = pins_of(space, fixed)
-        self._acquisition: Acquisition | None = None
-        self._warping: Warping | None = None
-        self._failure: str | None = None
+        self._beliefs: tuple[Array, Acquisition] | None = None
+        self._objective: Modelled | None = None
 
-    def __call__(self, number: int, taken: set[str], batch: Sequence[Suggestion]) -> Suggestion | None:
+    def __call__(self, number: int, taken: Callable[[str], bool], batch: Sequence[Suggestion]) -> Suggestion | None:
         """The point of one number; None when the space is exhausted."""
         pending = self._pending(number, batch)
-        n_informed = int(np.sum(self._history.is_measured | self._history.where("infeasible"))) + len(pending)
-        n_measured = int(np.sum(self._history.is_measured))
+        history = self._history
+        n_measured = int(history.is_measured.sum())
+        n_informed = n_measured + int(history.where("infeasible").sum()) + len(pending)
         if n_informed < n_initial(self._space) or n_measured < 2:
             return sobol_point(self._space, seed=self._seed, number=number, taken=taken, fixed=self._fixed)
         try:
-            acquisition = self._acquisition_for(number).believing(pending)
+            acquisition = self._acquisition(number, pending)
             point = self._best_unused(acquisition, number, taken)
         except NumericalError as error:
             return self._fallback(number, taken, f"the model could not be fitted: {error.detail}")
@@ -88,95 +302,132 @@ class ModelProposer:
         return self._fallback(number, taken, "every promising configuration was already tried")
 
     def _pending(self, number: int, batch: Sequence[Suggestion]) -> Array:
-        waiting = self._history.where("pending") & (np.array(self._history.numbers) < number)
-        rows = self._history.units[waiting]
+        rows = self._history.pending_before(number)
         return np.vstack([rows, self._space.encode_many([point.params for point in batch])]) if batch else rows
 
-    def _fallback(self, number: int, taken: set[str], why: str) -> Suggestion | None:
+    def _fallback(self, number: int, taken: Callable[[str], bool], why: str) -> Suggestion | None:
         point = sobol_point(self._space, seed=self._seed, number=number, taken=taken, fixed=self._fixed)
         return None if point is None else Suggestion(point.params, "fallback", why)
 
-    def _acquisition_for(self, number: int) -> Acquisition:
-        if self._acquisition is None or self._goal.n_objectives > 1:
-            weights = np.ones(1)
-            if self._goal.n_objectives > 1:
-                rng = np.random.default_rng([self._seed % 2**64, number % 2**64, WEIGHT_STREAM])
-                weights = rng.dirichlet(np.ones(self._goal.n_objectives))
-            self._acquisition = self._build(weights)
-        return self._acquisition
+    def _acquisition(self, number: int, pending: Array) -> Acquisition:
+        """With the pending rows believed; what was believed for the number before is gone on from where it fits."""
+        if self._goal.n_objectives <= MAX_HYPERVOLUME_OBJECTIVES and self._beliefs is not None:
+            rows, acquisition = self._beliefs
+            if len(rows) <= len(pending) and np.array_equal(rows, pending[: len(rows)], equal_nan=True):
+                acquisition = acquisition.believing(pending[len(rows) :])
+                self._beliefs = (pending, acquisition)
+                return acquisition
+        acquisition = self._build(number).believing(pending)
+        self._beliefs = (pending, acquisition)
+        return acquisition
 
-    def _build(self, weights: Array) -> Acquisition:
-        history, rng = self._history, np.random.default_rng([self._seed % 2**64, MODEL_STREAM])
-        rows = history.is_measured
-        y = scalarised(history.objectives[rows], weights)
-        y = _not_better_than_median(y, history.where("pruned")[rows])
-        noise = history.noise_std[rows] if len(weights) == 1 else np.full(len(y), np.nan)
-        modelled = model(self._embedding, history.units[rows], y, noise, rng)
-        self._warping = modelled.warping if len(weights) == 1 else None
-        limits, bounds = self._limits(rng)
-        chosen = modelled.surrogate
-        best = self._incumbent_mean(
-            chosen, y, (history.is_feasible | history.where("pruned"))[rows], history.units[rows]
-        )
-        told_std = modelled.told_std[modelled.told_std > 0]
-        told_variance = float(np.median(told_std)) ** 2 if len(told_std) else 0.0
-        noise_std = float(np.sqrt(max(chosen.noise_variance - UNPROVEN_NOISE, 0.0) + told_variance))
-        return Acquisition(chosen, best, noise_std, limits, bounds)
+    def _model(self, quantity: Quantity) -> Modelled:
+        return model(self._history, self._embedding, quantity, self._seed)
 
-    def _incumbent_mean(self, surrogate: Surrogate, y: Array, is_feasible: Mask, units: Array) -> float | None:
-        """The lowest posterior mean among the feasible trials with the best values; None if none is feasible."""
-        order = np.flatnonzero(is_feasible)[np.argsort(y[is_feasible], kind="stable")][:N_INCUMBENTS]
-        return float(surrogate.predict(units[order]).mean.min()) if len(order) else None
+    def _build(self, number: int) -> Acquisition:
+        m, terms = self._goal.n_objectives, list(self._limits())
+        if m == 1:
+            terms += self._improvement(objective_quantity(self._history, 0))
+        elif m <= MAX_HYPERVOLUME_OBJECTIVES:
+            terms += self._hypervolume_improvement()
+        else:
+            rng = np.random.default_rng([self._seed % 2**64, number % 2**64, WEIGHT_STREAM])
+            terms += self._improvement(scalarised_quantity(self._history, rng.dirichlet(np.ones(m))))
+        return Acquisition(tuple(terms))
 
-    def _limits(self, rng: np.random.Generator) -> tuple[tuple[Surrogate, ...], tuple[float, ...]]:
-        """What must hold beside the objective: each outcome within its bound, and that it can be evaluated at all."""
+    def _improvement(self, quantity: Quantity) -> list[Term]:
+        modelled = self._objective = self._model(quantity)
+        surrogate = modelled.surrogate
+        usable = (self._history.is_feasible | self._history.where("pruned"))[modelled.rows]
+        order = np.flatnonzero(usable)[np.argsort(modelled.values[usable], kind="stable")][:N_INCUMBENTS]
+        if not len(order):
+            return []
+        told = modelled.told_std[modelled.told_std > 0]
+        told_variance = float(np.median(told)) ** 2 if len(told) else 0.0
+        noise_std = float(np.sqrt(max(surrogate.noise_variance - UNPROVEN_NOISE, 0.0) + told_variance))
+        return [Improvement(surrogate, float(surrogate.mean_at_trials[order].min()), noise_std)]
+
+    def _hypervolume_improvement(self) -> list[Term]:
+        models = [self._model(objective_quantity(self._history, j)) for j in range(self._goal.n_objectives)]
+        self._objective = models[0]
+        rows = models[0].rows
+        for modelled in models[1:]:
+            rows = np.intersect1d(rows, modelled.rows)
+        usable = rows[(self._history.is_feasible | self._history.where("pruned"))[rows]]
+        if not len(usable):
+            return []
+        at = [np.searchsorted(modelled.rows, usable) for modelled in models]
+        means = np.stack([modelled.surrogate.mean_at_trials[i] for modelled, i in zip(models, at, strict=True)], axis=1)
+        front = thinned(means[non_dominated(means)], MAX_FRONT[len(models) - 2])
+        span = np.maximum(np.ptp(front, axis=0), REFERENCE_SPAN)
+        reference = front.max(axis=0) + REFERENCE_MARGIN * span
+        return [HypervolumeImprovement(tuple(modelled.surrogate for modelled in models), front, reference)]
+
+    def _limits(self) -> Sequence[Term]:
+        """What counts beside the objective: outcomes within bounds, that it can be evaluated at all, what it costs."""
         history = self._history
-        limits: list[Surrogate] = []
-        bounds: list[float] = []
+        terms: list[Term] = []
         for j in range(history.violations.shape[1]):
-            told = ~np.isnan(history.violations[:, j])
-            if told.sum() >= 2:
-                violation = history.violations[told, j]
-                modelled = model(self._embedding, history.units[told], violation, np.full(len(violation), np.nan), rng)
-                limits.append(modelled.surrogate)
-                bounds.append(float(modelled.warping.forward(np.zeros(1))[0]))
-        infeasible = history.where("infeasible")
-        if infeasible.any():
-            labelled = infeasible | history.is_measured
-            labels = np.where(infeasible[labelled], 1.0, -1.0)
-            limits.append(_conditioned(self._embedding, history.units[labelled], labels, np.zeros(len(labels)), rng))
-            bounds.append(0.0)
-        return tuple(limits), tuple(bounds)
+            quantity = violation_quantity(history, j)
+            if len(quantity.rows) >= 2:
+                modelled = self._model(quantity)
+                terms.append(Within(modelled.surrogate, float(modelled.warping.forward(np.zeros(1))[0])))
+        if history.where("infeasible").any():
+            terms.append(Within(self._model(feasibility_quantity(history)).surrogate, 0.0))
+        return terms
 
-    def _best_unused(self, acquisition: Acquisition, number: int, taken: set[str]) -> Suggestion | None:
+    def _best_unused(self, acquisition: Acquisition, number: int, taken: Callable[[str], bool]) -> Suggestion | None:
         rng = np.random.default_rng([self._seed % 2**64, number % 2**64, POINT_STREAM])
-        rows = maximize(self._space, acquisition, rng, self._centers(acquisition), self._pins)
-        for row, codes in zip(rows, self._space.codes_of_units(rows), strict=True):
-            params = settled(self._space, codes, self._fixed)
-            if params is not None and self._space.key(params) not in taken:
-                return self._explained(params, acquisition, row)
+        if self._branching and number % BRANCH_EVERY == 0:
+            pins = self._pins.copy()
+            for j in self._branching:
+                pins[j] = (rng.integers(self._space.n_levels[j] or 1) + 0.5) / (self._space.n_levels[j] or 1)
+            point = self._first_unused(acquisition, rng, pins, taken)
+            if point is not None:
+                return point
+        return self._first_unused(acquisition, rng, self._pins, taken)
+
+    @property
+    def _branching(self) -> list[int]:
+        """Columns of the free unordered parameters, a flag of two values among them."""
+        kinds = [self._space.parameters[name] for name in self._space.columns]
+        return [j for j, kind in enumerate(kinds) if not kind.is_ordered and np.isnan(self._pins[j])]
+
+    def _first_unused(
+        self, acquisition: Acquisition, rng: np.random.Generator, pins: Array, taken: Callable[[str], bool]
+    ) -> Suggestion | None:
+        rows = maximize(self._space, acquisition, rng, self._centers(), pins)
+        for start in range(0, len(rows), 8):
+            some = rows[start : start + 8]
+            for row, codes in zip(some, self._space.codes_of_units(some), strict=True):
+                params = settled(self._space, codes, self._fixed)
+                if params is not None and not taken(self._space.key(params)):
+                    return self._explained(params, acquisition, row)
         return None
 
-    def _centers(self, acquisition: Acquisition) -> Array:
-        """The trials of the lowest posterior mean."""
-        surrogate = acquisition.objective
+    def _centers(self) -> Array:
+        """The trials of the lowest posterior mean of the (first) objective."""
+        if self._objective is None:
+            return np.empty((0, self._space.n_dimensions))
+        surrogate = self._objective.surrogate
         order = np.argsort(surrogate.mean_at_trials, kind="stable")[:N_CENTERS]
         return np.clip(surrogate.units[order], 0.0, 1.0)
 
     def _explained(self, params: dict[str, Value], acquisition: Acquisition, row: Array) -> Suggestion:
-        prediction = acquisition.objective.predict(row[None, :])
+        improvement = next((term for term in acquisition.terms if isinstance(term, Improvement)), None)
+        if improvement is None or self._objective is None or self._goal.n_objectives > 1:
+            return Suggestion(params, "gp")
+        prediction = improvement.objective.predict(row[None, :])
         mean, std = float(prediction.mean[0]), float(prediction.std[0])
-        share = None if acquisition.best is None else exploration_share(mean, std, acquisition.best)
-        if self._warping is None:
-            return Suggestion(params, "gp", None, share)
-        native = _native(self._warping, prediction.mean, prediction.std)
+        share = exploration_share(mean, std, improvement.best)
+        native = _native(self._objective.warping, prediction.mean, prediction.std)
         sign = float(self._goal.signs[0])
         return Suggestion(params, "gp", None, share, sign * float(native[0][0]), float(native[1][0]))
 
 
 def n_initial(space: SearchSpace) -> int:
-    """Space-filling points before the model speaks: d + 1, but 6 to 10; pending ones count."""
-    return min(max(space.n_dimensions + 1, 6), 10)
+    """Space-filling points before the model speaks; pending ones count."""
+    return min(max(space.n_dimensions + 1, 4), N_INITIAL)
 
 
 def posterior(
@@ -190,72 +441,15 @@ def posterior(
     """
     n, m = len(params_list), goal.n_objectives
     means, stds = np.full((n, m), np.nan), np.full((n, m), np.nan)
-    rows = history.is_measured
-    if not rows.any() or not n:
+    if not history.is_measured.any() or not n:
         return Posterior(means, stds)
     units = space.encode_many(params_list)
     for j in range(m):
-        rng = np.random.default_rng([seed % 2**64, MODEL_STREAM])
-        y = _not_better_than_median(history.objectives[rows, j], history.where("pruned")[rows])
-        noise = history.noise_std[rows] if j == 0 else np.full(int(rows.sum()), np.nan)
-        modelled = model(Embedding.of(space), history.units[rows], y, noise, rng)
+        modelled = model(history, Embedding.of(space), objective_quantity(history, j), seed)
         prediction = modelled.surrogate.predict(units)
         mean, stds[:, j] = _native(modelled.warping, prediction.mean, prediction.std)
         means[:, j] = goal.signs[j] * mean
     return Posterior(means, stds)
-
-
-def model(embedding: Embedding, units: Array, y: Array, noise_std: Array, rng: np.random.Generator) -> Modelled:
-    """Fit and condition a surrogate of (n,) finite minimised values at (n, D) rows.
-
-    Args:
-        noise_std: (n,) standard errors in the units of y, NaN where not told.
-    """
-    warping = Warping.fit(y)
-    with np.errstate(over="ignore"):
-        told_std = np.where(np.isnan(noise_std), 0.0, np.minimum(noise_std * warping.slope(y), MAX_TOLD_STD))
-    return Modelled(_conditioned(embedding, units, warping.forward(y), told_std**2, rng), warping, told_std)
-
-
-def _conditioned(embedding: Embedding, units: Array, y: Array, told: Array, rng: np.random.Generator) -> Surrogate:
-    chosen = _subset(y, MAX_CONDITIONED, rng)
-    units, y, told = units[chosen], y[chosen], told[chosen]
-    fitted = _subset(y, MAX_FITTED, rng)
-    n_starts = N_FIT_STARTS if len(fitted) < N_RESTARTED else 1
-    theta = fit(embedding, units[fitted], y[fitted], told[fitted], rng, n_starts)
-    return condition(embedding, theta, units, y, told)
-
-
-def _subset(y: Array, most: int, rng: np.random.Generator) -> NDArray[np.intp]:
-    """Indices of at most `most` trials in order: half the best, a quarter the latest, a random rest."""
-    n = len(y)
-    if n <= most:
-        return np.arange(n)
-    chosen = np.zeros(n, dtype=bool)
-    chosen[np.argsort(y, kind="stable")[: most // 2]] = True
-    chosen[-(most // 4) :] = True
-    others = np.flatnonzero(~chosen)
-    chosen[rng.choice(others, most - int(chosen.sum()), replace=False)] = True
-    return np.flatnonzero(chosen)
-
-
-def scalarised(objectives: Array, weights: Array) -> Array:
-    """(n, m) minimised objectives as one: the augmented Chebyshev sum of their warped values on [0, 1]."""
-    if objectives.shape[1] == 1:
-        return np.asarray(objectives[:, 0], dtype=np.float64)
-    scaled = np.empty(objectives.shape)
-    for j in range(objectives.shape[1]):
-        z = Warping.fit(objectives[:, j]).forward(objectives[:, j])
-        scaled[:, j] = (z - z.min()) / (float(np.ptp(z)) or 1.0)
-    return np.asarray(np.max(weights * scaled, axis=1) + AUGMENTATION * scaled @ weights, dtype=np.float64)
-
-
-def _not_better_than_median(y: Array, is_pruned: Mask) -> Array:
-    """A pruned trial's last report is of an earlier step, and it was stopped for being worse than others there."""
-    complete = y[~is_pruned]
-    if not len(complete) or not is_pruned.any():
-        return y
-    return np.where(is_pruned, np.maximum(y, float(np.median(complete))), y)
 
 
 def _native(warping: Warping, mean: Array, std: Array) -> tuple[Array, Array]:

@@ -12,7 +12,7 @@ from app.search.parameters import Value
 from app.search.space import SearchSpace
 
 #: Algorithms whose suggestions come from a model of the trials; the others draw.
-MODELLED = frozenset({"gp"})
+MODELLED = frozenset({"gp", "tpe", "cmaes", "nsga2"})
 
 
 def draw(

@@ -22,6 +22,7 @@ N_THOROUGH = 16_384
 N_CORRECTED = 256
 N_CORRECTIONS = 30
 N_ANCHORS = 16
+N_HALVINGS = 10
 EFFORT = f"{N_FIRST + N_THOROUGH} random points and a local search from the best {N_CORRECTED} of them"
 DIFFERENCE = 1e-6  # of a cube edge
 
@@ -69,6 +70,24 @@ def draw(space: SearchSpace, rng: np.random.Generator, n_rows: int, pins: Array)
 def pinned(units: Array, pins: Array) -> Array:
     """The rows with the held columns set."""
     return np.where(np.isnan(pins), units, pins)
+
+
+def drawn_back(space: SearchSpace, rows: Array, anchors: Array) -> Array:
+    """(n, D) rows, of which those that break a constraint went half the way to their anchor until they hold.
+
+    Args:
+        anchors: (n, D), rows that hold; a NaN is no goal, that column stays.
+    After `N_HALVINGS` halvings a row may still break one.
+    """
+    goals = np.where(np.isnan(anchors), rows, anchors)
+    drawn, share = rows, 1.0
+    for _ in range(N_HALVINGS):
+        broken = ~space.satisfied(space.codes_of_units(drawn))
+        if not broken.any():
+            break
+        share /= 2.0
+        drawn = np.where(broken[:, None], goals + share * (rows - goals), drawn)
+    return drawn
 
 
 def _spread(space: SearchSpace, rng: np.random.Generator, n_rows: int, found: Array, pins: Array) -> Array:

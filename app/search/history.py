@@ -1,13 +1,21 @@
-"""What a study has seen, as arrays: finished and pending trials, objectives minimised, in order of number."""
+"""What a study has seen, as arrays: finished trials and pending ones, each by number.
+
+Decision: a history only grows. Trials that finish are appended to arrays with room to spare, which every later history
+of the same lineage shares, and whatever is computed from the first n finished trials is kept in the lineage's memo:
+it can never change. Price: a late tell, of a trial before the last finished one, builds the arrays anew; a correction
+or a removal needs a new history from its records.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from app.errors import InvalidMeasurement
 from app.search.constraints import Array, Mask
@@ -18,10 +26,16 @@ State = Literal["complete", "pruned", "failed", "infeasible", "pending"]
 Direction = Literal["minimize", "maximize"]
 Side = Literal["at_most", "at_least"]
 
+STATES: tuple[State, ...] = ("complete", "pruned", "failed", "infeasible", "pending")
+_CODES = {state: code for code, state in enumerate(STATES)}
+
 
 @dataclass(frozen=True)
 class Record:
-    """One trial as the model sees it; values and outcomes in the user's units (a pruned trial's: its last report)."""
+    """One trial as the model sees it; values and outcomes in the user's units.
+
+    fidelity: the part of a full evaluation behind the values, in (0, 1]: a pruned or paused trial has its last report.
+    """
 
     number: int
     params: Mapping[str, Value]
@@ -30,6 +44,7 @@ class Record:
     outcomes: tuple[float, ...] | None = None
     noise: float | None = None  # standard error of the first objective
     cost: float | None = None
+    fidelity: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -49,22 +64,60 @@ class Goal:
         return len(self.directions)
 
 
+#: The arrays of a row, with the shape of one row; `_Columns` allocates them.
+_FIELDS = ("numbers", "units", "objectives", "violations", "codes", "noise_std", "costs", "fidelities")
+
+
+class _Columns:
+    """Arrays with room to spare for the rows of one lineage; rows are written once."""
+
+    def __init__(self, n_columns: int, n_objectives: int, n_outcomes: int) -> None:
+        self.widths = {"units": (n_columns,), "objectives": (n_objectives,), "violations": (n_outcomes,)}
+        self.n_rows = 0
+        self.arrays: dict[str, NDArray[Any]] = {name: self._room(name, 16) for name in _FIELDS}
+
+    def _room(self, name: str, n_rows: int) -> NDArray[Any]:
+        dtype = np.int64 if name == "numbers" else np.int8 if name == "codes" else np.float64
+        return np.empty((n_rows, *self.widths.get(name, ())), dtype=dtype)
+
+    def append(self, rows: Mapping[str, NDArray[Any]]) -> None:
+        n_after = self.n_rows + len(rows["numbers"])
+        if n_after > len(self.arrays["numbers"]):
+            for name, old in self.arrays.items():
+                self.arrays[name] = self._room(name, 2 * n_after)
+                self.arrays[name][: self.n_rows] = old[: self.n_rows]
+        for name, array in self.arrays.items():
+            array[self.n_rows : n_after] = rows[name]
+        self.n_rows = n_after
+
+
+@dataclass
+class _Lineage:
+    """What the histories of a growing study share."""
+
+    columns: _Columns
+    first_seen: dict[str, int] = field(default_factory=dict)  # configuration's key -> its first finished trial
+    keys: list[str] = field(default_factory=list)
+    records: list[Record] = field(default_factory=list)
+    memo: dict[Any, Any] = field(default_factory=dict)
+
+
 @dataclass(frozen=True)
 class History:
-    """The trials of a study, n of them, ordered by number.
+    """The trials of a study.
 
-    numbers (n,); units (n, D) unit-cube rows, NaN where not active; objectives (n, m), minimised, NaN where not
-    measured; violations (n, c), outcome minus bound, > 0 where broken, NaN where not measured; states (n,);
-    noise_std (n,) standard errors of the first objective, NaN where not told; keys (n,) identities of configurations.
+    n finished ones by number: numbers (n,); units (n, D) unit-cube rows, NaN where not active;
+    objectives (n, m), minimised, NaN where not measured; violations (n, c), outcome minus bound, > 0 where broken, NaN
+    where not measured; codes (n,) positions in `STATES`; noise_std (n,) standard errors of the first objective and
+    costs (n,), NaN where not told; fidelities (n,) in (0, 1].
+    Pending ones by number: pending_numbers (p,), pending_units (p, D).
     """
 
-    numbers: tuple[int, ...]
-    units: Array
-    objectives: Array
-    violations: Array
-    states: tuple[State, ...]
-    noise_std: Array
-    keys: tuple[str, ...]
+    space: SearchSpace
+    goal: Goal
+    n_finished: int
+    pending: Mapping[int, Record]
+    _lineage: _Lineage = field(repr=False)
 
     @classmethod
     def of(cls, space: SearchSpace, goal: Goal, records: Iterable[Record]) -> History:
@@ -75,14 +128,45 @@ class History:
         A trial whose values are not finite counts as failed; one whose outcomes are not finite as not measured there.
         Raises: InvalidMeasurement, if a trial has another number of values than the goal has objectives.
         """
+        lineage = _Lineage(_Columns(space.n_dimensions, goal.n_objectives, len(goal.outcomes)))
+        return cls(space, goal, 0, {}, lineage).grown(records)
+
+    def grown(self, records: Iterable[Record]) -> History:
+        """With trials that are new, and with the results of those that were pending here.
+
+        Costs what the new trials cost. Raises: InvalidMeasurement, as `of`; ValueError, if a history of this lineage
+        grew before: there is only one future.
+        """
         ordered = sorted(records, key=lambda record: record.number)
-        n, m, c = len(ordered), goal.n_objectives, len(goal.outcomes)
-        objectives, violations, noise_std = np.full((n, m), np.nan), np.full((n, c), np.nan), np.full(n, np.nan)
-        states: list[State] = []
-        signs = goal.signs
-        for i, record in enumerate(ordered):
-            state = record.state
-            if state in ("complete", "pruned") and record.values is not None:
+        finished = [record for record in ordered if record.state != "pending"]
+        pending = dict(self.pending)
+        for record in ordered:
+            if record.state == "pending":
+                pending[record.number] = record
+            else:
+                pending.pop(record.number, None)
+        lineage = self._lineage
+        if finished and self.n_finished and finished[0].number < self.numbers[-1]:
+            before = lineage.records[: self.n_finished]
+            return History.of(self.space, self.goal, [*before, *finished, *pending.values()])
+        if finished and lineage.columns.n_rows != self.n_finished:
+            raise ValueError("this history has grown already")
+        rows = self._rows(finished)
+        lineage.columns.append(rows)
+        lineage.records += finished
+        for record in finished:
+            key = self.space.key(record.params)
+            lineage.first_seen.setdefault(key, len(lineage.keys))
+            lineage.keys.append(key)
+        return History(self.space, self.goal, self.n_finished + len(finished), dict(sorted(pending.items())), lineage)
+
+    def _rows(self, records: Sequence[Record]) -> dict[str, NDArray[Any]]:
+        n, m, c = len(records), self.goal.n_objectives, len(self.goal.outcomes)
+        objectives, violations = np.full((n, m), np.nan), np.full((n, c), np.nan)
+        codes = np.array([_CODES[record.state] for record in records], dtype=np.int8)
+        signs = self.goal.signs
+        for i, record in enumerate(records):
+            if record.state in ("complete", "pruned") and record.values is not None:
                 if len(record.values) != m:
                     raise InvalidMeasurement(
                         f"trial {record.number} has {len(record.values)} values for {m} objectives"
@@ -90,41 +174,115 @@ class History:
                 if all(math.isfinite(value) for value in record.values):
                     objectives[i] = signs * np.array(record.values, dtype=np.float64)
                 else:
-                    state = "failed"
-            elif state == "complete":
-                state = "failed"
-            if state == "complete" and record.outcomes is not None:
-                violations[i] = _violations(goal, record.outcomes)
-            if record.noise is not None and math.isfinite(record.noise) and record.noise >= 0:
-                noise_std[i] = record.noise
-            states.append(state)
-        return cls(
-            numbers=tuple(record.number for record in ordered),
-            units=space.encode_many([record.params for record in ordered], strict=False),
-            objectives=objectives,
-            violations=violations,
-            states=tuple(states),
-            noise_std=noise_std,
-            keys=tuple(space.key(record.params) for record in ordered),
-        )
+                    codes[i] = _CODES["failed"]
+            elif record.state == "complete":
+                codes[i] = _CODES["failed"]
+            if codes[i] == _CODES["complete"] and record.outcomes is not None:
+                violations[i] = _violations(self.goal, record.outcomes)
+        return {
+            "numbers": np.array([record.number for record in records], dtype=np.int64),
+            "units": self.space.encode_many([record.params for record in records], strict=False),
+            "objectives": objectives,
+            "violations": violations,
+            "codes": codes,
+            "noise_std": np.array([_told(record.noise) for record in records]),
+            "costs": np.array([_told(record.cost) for record in records]),
+            "fidelities": np.array([record.fidelity for record in records]),
+        }
+
+    # ---- finished trials
+
+    def _column(self, name: str) -> NDArray[Any]:
+        return self._lineage.columns.arrays[name][: self.n_finished]
 
     @property
-    def n_trials(self) -> int:
-        return len(self.numbers)
+    def numbers(self) -> NDArray[np.int64]:
+        return self._column("numbers")
+
+    @property
+    def units(self) -> Array:
+        return self._column("units")
+
+    @property
+    def objectives(self) -> Array:
+        return self._column("objectives")
+
+    @property
+    def violations(self) -> Array:
+        return self._column("violations")
+
+    @property
+    def codes(self) -> NDArray[np.int8]:
+        return self._column("codes")
+
+    @property
+    def noise_std(self) -> Array:
+        return self._column("noise_std")
+
+    @property
+    def costs(self) -> Array:
+        return self._column("costs")
+
+    @property
+    def fidelities(self) -> Array:
+        return self._column("fidelities")
+
+    @property
+    def states(self) -> tuple[State, ...]:
+        return tuple(STATES[code] for code in self.codes.tolist())
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """(n,) identities of the finished trials' configurations."""
+        return tuple(self._lineage.keys[: self.n_finished])
 
     def where(self, *states: State) -> Mask:
-        """(n,) True for trials in one of the states."""
-        return np.array([state in states for state in self.states], dtype=bool)
+        """(n,) True for finished trials in one of the states."""
+        return np.asarray(np.isin(self.codes, [_CODES[state] for state in states]), dtype=bool)
 
-    @property
+    @cached_property
     def is_measured(self) -> Mask:
         """(n,) trials whose objectives are known."""
         return np.asarray(~np.isnan(self.objectives).any(axis=1), dtype=bool)
 
-    @property
+    @cached_property
     def is_feasible(self) -> Mask:
         """(n,) complete trials with every measured outcome within its bound."""
         return np.asarray(self.where("complete") & self.is_measured & ~(self.violations > 0).any(axis=1), dtype=bool)
+
+    # ---- pending trials
+
+    @property
+    def pending_numbers(self) -> tuple[int, ...]:
+        return tuple(self.pending)
+
+    def pending_before(self, number: int) -> Array:
+        """(p, D) rows of the pending trials with lower numbers, by number."""
+        records = [record.params for other, record in self.pending.items() if other < number]
+        return self.space.encode_many(records, strict=False)
+
+    # ---- all of them
+
+    @property
+    def n_trials(self) -> int:
+        return self.n_finished + len(self.pending)
+
+    def is_taken(self, key: str) -> bool:
+        """Whether a configuration (`space.key`) is in the study, whatever became of it."""
+        return self._lineage.first_seen.get(key, self.n_finished) < self.n_finished or key in self._pending_keys
+
+    @cached_property
+    def _pending_keys(self) -> frozenset[str]:
+        return frozenset(self.space.key(record.params) for record in self.pending.values())
+
+    @property
+    def memo(self) -> dict[Any, Any]:
+        """What was computed from the first n finished trials, for whoever needs it again."""
+        return self._lineage.memo
+
+
+def _told(number: float | None) -> float:
+    return number if number is not None and math.isfinite(number) and number >= 0 else math.nan
 
 
 def _violations(goal: Goal, outcomes: tuple[float, ...]) -> Array:

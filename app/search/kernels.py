@@ -13,6 +13,7 @@ All features of a parameter share its length scale. Source: the circle is the ar
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +22,7 @@ from app.errors import ShapeError
 from app.search.constraints import Array
 from app.search.space import SearchSpace
 
-SQRT5 = float(np.sqrt(5.0))
+SQRT2, SQRT5 = float(np.sqrt(2.0)), float(np.sqrt(5.0))
 
 
 @dataclass(frozen=True)
@@ -55,16 +56,35 @@ class Embedding:
     def features(self, units: Array) -> Array:
         """(n, D) rows, NaN where not active, to (n, F) points; a NaN in an unconditional number counts as 1/2."""
         plain = units[:, self.plain]
+        if not self.circular and not self.choices:
+            return np.where(np.isnan(plain), 0.5, plain) if np.isnan(plain).any() else plain
         parts = [np.where(np.isnan(plain), 0.5, plain)]
-        angle = units[:, self.circular]
-        active = ~np.isnan(angle)
-        angle = np.where(active, angle, 0.0)
-        parts += [active * np.cos(angle), active * np.sin(angle)]
-        for j, n_choices in self.choices:
+        if self.circular:
+            angle = units[:, self.circular]
+            active = ~np.isnan(angle)
+            angle = np.where(active, angle, 0.0)
+            parts += [active * np.cos(angle), active * np.sin(angle)]
+        for (j, n_choices), table in zip(self.choices, self._tables, strict=True):
             own = units[:, j]
-            index = np.floor(np.where(np.isnan(own), -1.0, own) * n_choices)
-            parts.append((index[:, None] == np.arange(n_choices)) / np.sqrt(2.0))
+            places = np.clip(own * n_choices, 0, n_choices - 1)
+            parts.append(table[np.where(np.isnan(own), n_choices, places).astype(np.intp)])
         return np.hstack(parts)
+
+    @cached_property
+    def _tables(self) -> tuple[Array, ...]:
+        """For every unordered column the features of its choices, and the origin for none of them."""
+        return tuple(np.vstack([np.eye(m) / SQRT2, np.zeros(m)]) for _, m in self.choices)
+
+    @cached_property
+    def centring(self) -> Array:
+        """(F,) the factors of `centred`."""
+        return np.where(np.arange(len(self.columns)) < len(self.plain), 2.0, SQRT2)
+
+    def centred(self, features: Array) -> Array:
+        """(n, F) features moved to about [-1, 1], with 0 for the middle of a number and for what is not active."""
+        moved = features * self.centring
+        moved[:, : len(self.plain)] -= 1.0
+        return moved
 
     def pull_back(self, units: Array, gradient: Array) -> Array:
         """A gradient in features (n, F) as one in the unit cube (n, D); zero for choices and where not active."""
@@ -84,8 +104,10 @@ def squared_distance(Z1: Array, Z2: Array) -> Array:
     """(n, m) squared Euclidean distances between the rows of (n, F) and (m, F). Raises: ShapeError."""
     if Z1.shape[1] != Z2.shape[1]:
         raise ShapeError(f"points have {Z1.shape[1]} and {Z2.shape[1]} features")
-    squares = np.sum(Z1**2, axis=1)[:, None] + np.sum(Z2**2, axis=1)
-    return np.asarray(np.maximum(squares - 2.0 * (Z1 @ Z2.T), 0.0), dtype=np.float64)
+    distance = Z1 @ (-2.0 * Z2.T)
+    distance += np.einsum("ij,ij->i", Z1, Z1)[:, None]
+    distance += np.einsum("ij,ij->i", Z2, Z2)
+    return np.asarray(np.maximum(distance, 0.0, out=distance), dtype=np.float64)
 
 
 def matern52(Z1: Array, Z2: Array, amplitude: float) -> Array:
@@ -98,8 +120,17 @@ def matern52(Z1: Array, Z2: Array, amplitude: float) -> Array:
     Raises: ShapeError, if the columns differ.
     Source: Rasmussen & Williams 2006, eq. 4.17.
     """
-    t = SQRT5 * np.sqrt(squared_distance(Z1, Z2))
-    return np.asarray(amplitude * (1.0 + t + t**2 / 3.0) * np.exp(-t), dtype=np.float64)
+    t = squared_distance(Z1, Z2)
+    np.sqrt(t, out=t)
+    t *= SQRT5
+    decay = np.exp(-t)
+    decay *= amplitude
+    covariance = t * (1.0 / 3.0)
+    covariance += 1.0
+    covariance *= t
+    covariance += 1.0
+    covariance *= decay
+    return covariance
 
 
 def matern52_with_slope(Z1: Array, Z2: Array, amplitude: float) -> tuple[Array, Array]:
@@ -107,9 +138,28 @@ def matern52_with_slope(Z1: Array, Z2: Array, amplitude: float) -> tuple[Array, 
 
     The slope gives every derivative: ∂k/∂z₁ = −slope (z₁ − z₂), ∂k/∂log ℓⱼ = slope dⱼ²/ℓⱼ².
     """
-    t = SQRT5 * np.sqrt(squared_distance(Z1, Z2))
+    t = squared_distance(Z1, Z2)
+    np.sqrt(t, out=t)
+    t *= SQRT5
     slope = np.exp(-t)
     slope *= amplitude
-    covariance = (1.0 + t + t**2 / 3.0) * slope
-    slope *= (5.0 / 3.0) * (1.0 + t)
+    covariance = t * (1.0 / 3.0)
+    t += 1.0
+    covariance *= t - 1.0
+    covariance += t
+    covariance *= slope
+    slope *= t
+    slope *= 5.0 / 3.0
     return covariance, slope
+
+
+def quadratic(X1: Array, X2: Array) -> Array:
+    """(1 + x₁·x₂ / F)², (n, m): a Bayesian second-order polynomial with all cross terms, as a covariance.
+
+    Args:
+        X1, X2: (n, F) and (m, F), centred features as `Embedding.centred` gives them.
+    """
+    product = X1 @ (X2.T / X1.shape[1])
+    product += 1.0
+    product *= product
+    return np.asarray(product, dtype=np.float64)

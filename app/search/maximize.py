@@ -1,14 +1,13 @@
 """The acquisition's maximiser over a mixed space with conditions and constraints.
 
-Many candidates are scored at once; the best are improved in turn along the numbers (L-BFGS-B on all of them together)
-and over the levels (best single change); constraints hold exactly, because a step that breaks one is shortened.
+Many candidates are scored at once; the best are improved in turn along the numbers (BFGS on all of them together) and
+over the levels (best single change); constraints hold exactly, because a step that breaks one is shortened.
 """
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize
 
 from app.search import feasible
 from app.search.acquisition import Acquisition
@@ -19,8 +18,10 @@ N_RANDOM = 512
 N_NEAR = 40  # per centre and radius
 RADII = (0.15, 0.03, 0.006)
 N_STARTS = 5
-N_ROUNDS = 2  # of climbing and level moves, in spaces with levels
-MAX_ITERATIONS = 40
+N_CHANGES = 4  # of one column's level, one after the other
+N_STEPS = 20  # of the ascent
+NEGLIGIBLE_GAIN = 1e-3  # of a log improvement
+FIRST_STEP, MAX_STEP = 0.05, 0.3  # in cube edges
 MANY_LEVELS = 12  # a number with more levels is climbed as if it were continuous
 N_SHORTENINGS = 12
 
@@ -41,12 +42,18 @@ def maximize(
     order = np.argsort(-scores, kind="stable")
     leaders = candidates[order[: _leader_count(space)]]
     starts = leaders[_distinct(leaders)][:N_STARTS]
-    improved = _climb(space, acquisition, starts, pins)
-    if any(levels is not None for levels in space.n_levels):
-        for _ in range(N_ROUNDS):
-            improved = _climb(space, acquisition, _best_changes(space, acquisition, improved, pins), pins)
+    if _is_continuous(space):
+        improved = _climb(space, acquisition, starts, pins)
+    else:
+        improved = _climb(space, acquisition, _best_changes(space, acquisition, starts, pins), pins)
+        changed = _best_changes(space, acquisition, improved, pins)
+        moved = ~((changed == improved) | (np.isnan(changed) & np.isnan(improved))).all(axis=1)
+        if moved.any():
+            changed[moved] = _climb(space, acquisition, changed[moved], pins)
+        improved = changed
     rows = np.vstack([improved, leaders])
-    return rows[np.argsort(-acquisition.value(rows), kind="stable")]
+    order = np.argsort(-np.concatenate([acquisition.value(improved), scores[order[: len(leaders)]]]), kind="stable")
+    return rows[order]
 
 
 def _leader_count(space: SearchSpace) -> int:
@@ -72,7 +79,10 @@ def _candidates(space: SearchSpace, rng: np.random.Generator, centers: Array, pi
     rows = np.vstack(parts)
     if space.constraints:
         rows = rows[space.satisfied(space.codes_of_units(rows))]
-    snapped = space.snap(rows)  # levels and corners are met many times over; the leaders must not all be one point
+    snapped = space.snap(rows)
+    if _is_continuous(space):
+        return snapped
+    # levels are met many times over; the leaders must not all be one point
     _, first = np.unique(np.where(np.isnan(snapped), -1.0, snapped), axis=0, return_index=True)
     return np.asarray(snapped[np.sort(first)], dtype=np.float64)
 
@@ -98,30 +108,76 @@ def _climbable(space: SearchSpace, pins: Array) -> Mask:
 
 
 def _climb(space: SearchSpace, acquisition: Acquisition, starts: Array, pins: Array) -> Array:
-    """Gradient ascent from every (k, D) row along its active numbers; the result is legal, snapped and no worse."""
+    """Ascent from every (k, D) row along its active numbers; the result is legal, snapped and no worse."""
     free = ~np.isnan(starts) & _climbable(space, pins)
     if not free.any():
         return starts
-
-    def loss(flat: Array) -> tuple[float, Array]:
-        rows = starts.copy()
-        rows[free] = flat
-        values, gradient = acquisition.value_and_gradient(rows)
-        return -float(values.sum()), -gradient[free]
-
-    found = minimize(
-        loss,
-        np.clip(starts[free], 0.0, 1.0),
-        jac=True,
-        method="L-BFGS-B",
-        bounds=[(0.0, 1.0)] * int(free.sum()),
-        options={"maxiter": MAX_ITERATIONS, "maxcor": 20},
-    )
-    ends = starts.copy()
-    ends[free] = found.x
-    ends = _shortened(space, starts, space.snap(ends), free)
+    ends = space.snap(_ascended(acquisition, starts, free))
+    if not space.constraints and _is_continuous(space):
+        return ends
+    ends = _shortened(space, starts, ends, free)
     better = acquisition.value(ends) > acquisition.value(starts)
     return np.where(better[:, None], ends, starts)
+
+
+def _is_continuous(space: SearchSpace) -> bool:
+    return all(levels is None for levels in space.n_levels)
+
+
+def _ascended(acquisition: Acquisition, starts: Array, free: Mask) -> Array:
+    """Projected BFGS from all (k, D) starts at once, one evaluation a step for all of them.
+
+    free: (k, D) the coordinates that may move, within [0, 1]. A row never ends lower than it began.
+    """
+    k, d = starts.shape
+    rows = starts.copy()
+    values, gradient = acquisition.value_and_gradient(rows)
+    gradient[~free] = 0.0
+    inverse = np.tile(np.eye(d), (k, 1, 1))  # of the negative Hessian
+    is_fresh = np.ones(k, dtype=bool)  # no curvature is known: the first step has a set length
+    shrink = np.ones(k)
+    for _ in range(N_STEPS):
+        # along a bound only what leads back inside may move
+        held = np.where(gradient < 0.0, rows <= 0.0, rows >= 1.0) | ~free
+        slope = np.where(held, 0.0, gradient)
+        step = (inverse @ slope[:, :, None])[:, :, 0]
+        step[held] = 0.0
+        steepest = is_fresh | ~((step * slope).sum(axis=1) > 0.0)
+        step[steepest] = slope[steepest] * 1e9  # as far as FIRST_STEP lets it
+        longest = np.abs(step).max(axis=1, initial=0.0)
+        if not longest.any():
+            break
+        limit = shrink * np.where(steepest, FIRST_STEP, MAX_STEP)
+        step *= np.minimum(shrink, limit / np.maximum(longest, 1e-300))[:, None]
+        moved = np.where(free, np.clip(rows + step, 0.0, 1.0), rows)
+        new_values, new_gradient = acquisition.value_and_gradient(moved)
+        new_gradient[~free] = 0.0
+        gain = new_values - values
+        rises = gain > 0.0
+        s = np.where(free, moved - rows, 0.0)
+        t = gradient - new_gradient
+        curvature = (s * t).sum(axis=1)
+        learns = rises & (curvature > 1e-12)
+        if learns.any():
+            inverse[learns] = _bfgs(inverse[learns], s[learns], t[learns], curvature[learns], is_fresh[learns])
+            is_fresh &= ~learns
+        shrink = np.where(rises, np.minimum(1.0, 2.0 * shrink), 0.25 * shrink)
+        rows[rises], gradient[rises], values[rises] = moved[rises], new_gradient[rises], new_values[rises]
+        if rises.all() and gain.max() < NEGLIGIBLE_GAIN:
+            break
+    return rows
+
+
+def _bfgs(inverse: Array, s: Array, t: Array, curvature: Array, is_fresh: Mask) -> Array:
+    """The update of (k, d, d) inverse Hessians by steps s and differences t of the (negative) gradients."""
+    d = s.shape[1]
+    scale = curvature / (t * t).sum(axis=1)  # Shanno's: the size of the first curvature met
+    inverse = np.where(is_fresh[:, None, None], scale[:, None, None] * np.eye(d), inverse)
+    rho = 1.0 / curvature
+    left = np.eye(d) - rho[:, None, None] * s[:, :, None] * t[:, None, :]
+    return np.asarray(
+        left @ inverse @ left.transpose(0, 2, 1) + rho[:, None, None] * s[:, :, None] * s[:, None, :], dtype=np.float64
+    )
 
 
 def _shortened(space: SearchSpace, starts: Array, ends: Array, free: Mask) -> Array:
@@ -143,17 +199,27 @@ def _shortened(space: SearchSpace, starts: Array, ends: Array, free: Mask) -> Ar
 def _best_changes(space: SearchSpace, acquisition: Acquisition, rows: Array, pins: Array) -> Array:
     """Every row after the best change of one column to another level, repeated while it helps."""
     rows = rows.copy()
-    for i in range(len(rows)):
-        value = float(acquisition.value(rows[i : i + 1])[0])
-        for _ in range(space.n_dimensions + 1):
-            neighbours = _neighbours(space, rows[i], pins)
-            if not len(neighbours):
-                break
-            values = acquisition.value(neighbours)
-            best = int(np.argmax(values))
-            if values[best] <= value + 1e-9:
-                break
-            rows[i], value = neighbours[best], float(values[best])
+    values = acquisition.value(rows)
+    active = np.arange(len(rows))
+    for _ in range(N_CHANGES):
+        around = [_neighbours(space, rows[i], pins) for i in active]
+        owners = np.repeat(active, [len(some) for some in around])
+        if not len(owners):
+            break
+        neighbours = np.vstack(around)
+        scores = acquisition.value(neighbours)
+        better = []
+        for i in active:
+            own = np.flatnonzero(owners == i)
+            if not len(own):
+                continue
+            best = own[int(np.argmax(scores[own]))]
+            if scores[best] > values[i] + NEGLIGIBLE_GAIN:
+                rows[i], values[i] = neighbours[best], scores[best]
+                better.append(i)
+        if not better:
+            break
+        active = np.array(better)
     return rows
 
 

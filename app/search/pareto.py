@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
+from numpy.typing import NDArray
 
 from app.errors import ShapeError
 from app.search.constraints import Array, Mask
@@ -35,6 +38,73 @@ def hypervolume(Y: Array, reference: Array) -> float:
         raise ShapeError(f"rows have shape {rows.shape}, the reference {reference.shape}")
     inside = rows[np.isfinite(rows).all(axis=1) & (rows < reference).all(axis=1)]
     return _volume(np.unique(inside[non_dominated(inside)], axis=0), reference) if len(inside) else 0.0
+
+
+def thinned(front: Array, most: int) -> Array:
+    """At most `most` of the (n, m) rows of a front: the extremes of every objective, then the least crowded."""
+    if len(front) <= most:
+        return front
+    return front[np.sort(np.argsort(-crowding(front), kind="stable")[:most])]
+
+
+def crowding(Y: Array) -> Array:
+    """(n,) crowding distance of (n, m) rows, infinite at the extremes. Source: Deb et al. 2002, section III-B."""
+    n, m = Y.shape
+    distance = np.zeros(n)
+    for j in range(m):
+        order = np.argsort(Y[:, j], kind="stable")
+        distance[order[[0, -1]]] = np.inf
+        span = float(np.ptp(Y[:, j]))
+        if span > 0 and n > 2:
+            distance[order[1:-1]] += (Y[order[2:], j] - Y[order[:-2], j]) / span
+    return distance
+
+
+@dataclass(frozen=True)
+class Cells:
+    """Disjoint boxes that fill the space below a reference which no point of a front dominates.
+
+    levels: for each objective its sorted edge values.  lower, upper: (cells, m) positions in `levels`; -1 stands for
+    minus infinity.
+    """
+
+    levels: tuple[Array, ...]
+    lower: NDArray[np.intp]
+    upper: NDArray[np.intp]
+
+
+def cells_below(Y: Array, reference: Array) -> Cells:
+    """The boxes for the front of (n, m) rows, m = 2 or 3; rows that are not better than the reference are left out.
+
+    Raises: ShapeError, for another number of objectives.
+    """
+    m = len(reference)
+    if m not in (2, 3) or Y.shape[1] != m:
+        raise ShapeError(f"cells are for 2 or 3 objectives, got rows of shape {Y.shape}, a reference of {m}")
+    inside = Y[(reference > Y).all(axis=1)]
+    front = np.unique(inside[non_dominated(inside)], axis=0)
+    levels = tuple(np.append(np.unique(front[:, j]), reference[j]) for j in range(m))
+    ranks = np.stack([np.searchsorted(levels[j], front[:, j]) for j in range(m)], axis=1).astype(np.intp)
+    ends = [len(level) - 1 for level in levels]
+    if m == 2:
+        lower, upper = _strips(ranks, ends[0], ends[1])
+        return Cells(levels, lower, upper)
+    lows, highs = [], []
+    for slab in range(-1, ends[2]):  # between two levels of the third objective
+        flat = ranks[ranks[:, 2] <= slab][:, :2]
+        flat = np.unique(flat[non_dominated(flat.astype(np.float64))], axis=0) if len(flat) else flat
+        lower, upper = _strips(flat, ends[0], ends[1])
+        lows.append(np.column_stack([lower, np.full(len(lower), slab)]))
+        highs.append(np.column_stack([upper, np.full(len(upper), slab + 1)]))
+    return Cells(levels, np.vstack(lows), np.vstack(highs))
+
+
+def _strips(ranks: NDArray[np.intp], end_0: int, end_1: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """The cells below a two-dimensional front of positions sorted by the first objective: one strip beside each."""
+    edges = np.concatenate([[-1], ranks[:, 0], [end_0]])
+    tops = np.concatenate([[end_1], ranks[:, 1]])
+    lower = np.column_stack([edges[:-1], np.full(len(tops), -1)])
+    return lower.astype(np.intp), np.column_stack([edges[1:], tops]).astype(np.intp)
 
 
 def default_reference(Y: Array) -> Array:

@@ -11,10 +11,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from app.errors import FieldError, Invalid, NotAvailableYet
 from app.search.draw import MODELLED, draw, first_guess
 from app.search.free import Suggestion, free_point
 from app.search.history import Goal, History, Record
+from app.search.options import AVAILABLE, check_options
 from app.search.parameters import Value
 from app.search.space import SearchSpace
 
@@ -22,13 +22,9 @@ if TYPE_CHECKING:
     from app.search.bayesian import Posterior
 
 __all__ = [
-    "ALGORITHMS", "AVAILABLE", "Goal", "History", "Record", "Suggestion", "Suggestions",
+    "AVAILABLE", "Goal", "History", "Record", "Suggestion", "Suggestions",
     "check_options", "choose_algorithm", "free_point", "posterior", "suggest",
 ]  # fmt: skip
-
-AVAILABLE = ("auto", "gp", "sobol", "random", "grid")
-ALGORITHMS = (*AVAILABLE, "tpe", "cmaes", "nsga2")
-MAX_RESOLUTION = 1000
 
 
 @dataclass(frozen=True)
@@ -42,36 +38,15 @@ class Suggestions:
 def choose_algorithm(space: SearchSpace, goal: Goal, algorithm: str, n_trials: int) -> tuple[str, str]:
     """The algorithm in use and why.
 
-    Raises: NotAvailableYet, for an algorithm of the contract that is not built; Invalid, for an unknown word.
+    Raises: Invalid, for an unknown word, or an algorithm that cannot pursue the goal.
     """
-    check_options(algorithm, None)
+    check_options(algorithm, None, goal)
     if algorithm != "auto":
         return algorithm, "asked for"
     if space.n_dimensions == 0:
         return "grid", "every parameter is fixed"
     what = "several objectives by random scalarisation" if goal.n_objectives > 1 else "expected improvement"
     return "gp", f"a Gaussian process with {what} needs the fewest trials"
-
-
-def check_options(algorithm: str, options: Mapping[str, Any] | None) -> dict[str, Any]:
-    """The options of an algorithm, validated.
-
-    Raises: Invalid with a pointer `/algorithm/...`, naming the legal options; NotAvailableYet for an unbuilt algorithm.
-    """
-    if algorithm not in AVAILABLE:
-        family = NotAvailableYet if algorithm in ALGORITHMS else Invalid
-        detail = f"algorithm {algorithm!r} is not available; there are {', '.join(AVAILABLE)}"
-        raise family(detail, errors=[FieldError("/algorithm", detail)])
-    legal = ("resolution",) if algorithm == "grid" else ()
-    for name, value in (options or {}).items():
-        if name not in legal:
-            listing = ", ".join(legal) if legal else "none"
-            detail = f"{algorithm} has no option {name!r}; its options: {listing}"
-            raise Invalid(detail, errors=[FieldError(f"/algorithm/{name}", detail)])
-        if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MAX_RESOLUTION:
-            detail = f"resolution must be an integer from 1 to {MAX_RESOLUTION}, got {value!r}"
-            raise Invalid(detail, errors=[FieldError("/algorithm/resolution", detail)])
-    return dict(options or {})
 
 
 def suggest(
@@ -92,12 +67,16 @@ def suggest(
         history: `History.of(space, goal, records)`; its pending trials are taken as out for evaluation.
         fixed: values that every suggestion keeps, as `space.check(..., partial=True)` returns them.
     Returns: legal configurations, none of them evaluated, pending or twice in the batch.
-    Raises: Invalid, NotAvailableYet: see `check_options`. Never a numerical error: where the model fails the point is
+    Raises: Invalid: see `check_options`. Never a numerical error: where the model fails the point is
         space-filling, its source is `fallback` and its `why` says so.
     """
-    settings = check_options(algorithm, options)
+    settings = check_options(algorithm, options, goal)
     name, _ = choose_algorithm(space, goal, algorithm, history.n_trials)
-    taken = set(history.keys)
+    in_batch: set[str] = set()
+
+    def taken(key: str) -> bool:
+        return key in in_batch or history.is_taken(key)
+
     propose = _proposer(name, space, goal, history, seed, settings, fixed)
     points: list[Suggestion] = []
     for number in range(first_number, first_number + count):
@@ -105,7 +84,7 @@ def suggest(
         if point is None:
             return Suggestions(tuple(points), exhausted=True)
         points.append(point)
-        taken.add(space.key(point.params))
+        in_batch.add(space.key(point.params))
     return Suggestions(tuple(points), exhausted=False)
 
 
@@ -118,7 +97,7 @@ def posterior(
     return bayesian.posterior(space, goal, history, params_list, seed=seed)
 
 
-Proposer = Callable[[int, set[str], Sequence[Suggestion]], Suggestion | None]
+Proposer = Callable[[int, Callable[[str], bool], Sequence[Suggestion]], Suggestion | None]
 
 
 def _proposer(
@@ -132,13 +111,36 @@ def _proposer(
 ) -> Proposer:
     """How the algorithm makes the point of one number, given what is taken and the points of the batch so far."""
     if name in MODELLED and space.n_dimensions:
-        from app.search.bayesian import ModelProposer  # SciPy: half a second that other answers need not wait for
-
-        model = ModelProposer(space, goal, history, seed, fixed)
+        model = _model(name, space, goal, history, seed, settings, fixed)
         return lambda number, taken, batch: (
-            first_guess(space, number=number, taken=taken.__contains__, fixed=fixed) or model(number, taken, batch)
+            first_guess(space, number=number, taken=taken, fixed=fixed) or model(number, taken, batch)
         )
     drawn_by = {"name": name, **settings}
-    return lambda number, taken, batch: draw(
-        space, drawn_by, seed=seed, number=number, taken=taken.__contains__, fixed=fixed
-    )
+    return lambda number, taken, batch: draw(space, drawn_by, seed=seed, number=number, taken=taken, fixed=fixed)
+
+
+def _model(
+    name: str,
+    space: SearchSpace,
+    goal: Goal,
+    history: History,
+    seed: int,
+    settings: Mapping[str, Any],
+    fixed: Mapping[str, Value] | None,
+) -> Proposer:
+    """Each is imported when first asked for: half a second, for SciPy, that other answers need not wait for."""
+    if name == "tpe":
+        from app.search.tpe import ParzenProposer
+
+        return ParzenProposer(space, history, seed, fixed, **settings)
+    if name == "cmaes":
+        from app.search.cmaes import Evolution
+
+        return Evolution(space, history, seed, fixed, **settings)
+    if name == "nsga2":
+        from app.search.nsga2 import Breeder
+
+        return Breeder(space, history, seed, fixed, **settings)
+    from app.search.bayesian import ModelProposer
+
+    return ModelProposer(space, goal, history, seed, fixed)

@@ -4,28 +4,31 @@ Notation, used in this folder throughout:
 
     U       (n, D)  configurations as rows of the unit cube, NaN where not active
     Z       (n, F)  their features divided by length scales, see `kernels`
+    X       (n, F)  their features centred, for the trend
     y       (n,)    standardised objective, minimised
     K       (n, n)  covariance of y, noise included
     L       (n, n)  lower Cholesky factor of K
     alpha   (n,)    K⁻¹ (y − mean)
-    theta   (D + 3,) log length scales, log amplitude, log noise variance, mean
+    theta   (D + 4,) log length scales, log amplitude, log noise variance, mean, log trend variance
 
+The covariance is a Matérn-5/2 with a length scale for every parameter plus a trend, a Bayesian quadratic polynomial:
+from few trials it says where the objective falls as a whole, which a stationary kernel cannot extrapolate.
 Hyperparameters are a maximum of the posterior (marginal likelihood times `priors.HyperPrior`), by L-BFGS-B with
 analytic gradients.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.linalg import solve_triangular
+from scipy.linalg.blas import dtrsm
 from scipy.linalg.lapack import dpotrf, dpotri, dpotrs
 from scipy.optimize import minimize
 
 from app.errors import FitFailed, NotPositiveDefinite
 from app.search.constraints import Array
-from app.search.kernels import Embedding, matern52, matern52_with_slope
+from app.search.kernels import Embedding, matern52, matern52_with_slope, quadratic
 from app.search.priors import HyperPrior, LogDensity
 
 JITTERS = (0.0, 1e-10, 1e-8, 1e-6, 1e-4)  # relative to the amplitude: repeated trials make K singular
@@ -33,6 +36,7 @@ MIN_NOISE, MAX_NOISE = 1e-8, 1.0
 LENGTH_BOUNDS = (np.log(5e-3), np.log(1e3))
 AMPLITUDE_BOUNDS = (np.log(1e-3), np.log(1e3))
 MEAN_BOUNDS = (-5.0, 5.0)
+TREND_BOUNDS = (np.log(1e-6), np.log(1e2))
 MAX_ITERATIONS = 60
 FAILED = 1e12  # objective of the search where K cannot be factorised
 
@@ -56,110 +60,211 @@ class PredictionGradient:
 
 
 @dataclass(frozen=True)
-class Surrogate:
-    """A Gaussian process conditioned on n trials; see the notation above."""
+class Hyperparameters:
+    """theta, read."""
+
+    inverse_lengths: Array  # (F,) one over the length scale of every feature
+    amplitude: float
+    noise_variance: float
+    mean: float
+    trend_variance: float
+
+    @classmethod
+    def of(cls, embedding: Embedding, theta: Array) -> Hyperparameters:
+        D = embedding.n_columns
+        amplitude, noise_variance, trend_variance = np.exp(theta[[D, D + 1, D + 3]]).tolist()
+        return cls(
+            np.exp(-theta[:D])[embedding.columns], amplitude, noise_variance, float(theta[D + 2]), trend_variance
+        )
+
+
+@dataclass(frozen=True)
+class Factor:
+    """The covariance of n trials, factorised, with its hyperparameters; grows by trials.
+
+    added: (n,) what was added to the diagonal of the noiseless covariance.
+    jitter: the part of it that is neither noise nor told, in units of the amplitude.
+    """
 
     embedding: Embedding
     theta: Array
+    hyper: Hyperparameters
     units: Array
     Z: Array
+    X: Array
     L: Array
+    added: Array
+    jitter: float
+
+    @classmethod
+    def of(cls, embedding: Embedding, theta: Array, units: Array, told_variance: Array) -> Factor:
+        """For (n, D) rows with (n,) squared standard errors told with the trials, 0 where none.
+
+        Raises: NotPositiveDefinite, if no jitter of the ladder makes K factorisable.
+        """
+        hyper = Hyperparameters.of(embedding, theta)
+        features = embedding.features(units)
+        Z, X = features * hyper.inverse_lengths, embedding.centred(features)
+        covariance = matern52(Z, Z, hyper.amplitude)
+        covariance += hyper.trend_variance * quadratic(X, X)
+        for jitter in JITTERS:
+            added = hyper.noise_variance + told_variance + jitter * hyper.amplitude
+            K = covariance.T.copy(order="F")
+            K.reshape(-1, order="F")[:: len(Z) + 1] += added
+            L, info = dpotrf(K, lower=1, clean=1, overwrite_a=1)
+            if info == 0 and (len(L) == 0 or np.isfinite(L[-1, -1])):
+                return cls(embedding, theta, hyper, units, Z, X, L, added, jitter)
+        raise NotPositiveDefinite(f"the covariance of {len(Z)} trials has no Cholesky factor")
+
+    def with_row(self, unit: Array, told_variance: float) -> Factor:
+        """With one more (D,) row, in O(n²).
+
+        Raises: NotPositiveDefinite, if the row repeats others so exactly that the factor would break down.
+        """
+        hyper, n = self.hyper, len(self.Z)
+        row = unit[None, :]
+        features = self.embedding.features(row)
+        z, x = features * hyper.inverse_lengths, self.embedding.centred(features)
+        k = matern52(self.Z, z, hyper.amplitude)
+        k += hyper.trend_variance * quadratic(self.X, x)
+        added = hyper.noise_variance + told_variance + self.jitter * hyper.amplitude
+        own = hyper.amplitude + float(self._trend_at(x)[0]) + added
+        v = dtrsm(1.0, self.L, k, lower=1)[:, 0] if n else np.empty(0)
+        left = own - float(v @ v)
+        if not left > 1e-12 * own:
+            raise NotPositiveDefinite(f"a trial repeats one of {n} others")
+        L = np.zeros((n + 1, n + 1), order="F")
+        L[:n, :n] = self.L
+        L[n, :n] = v
+        L[n, n] = np.sqrt(left)
+        return replace(
+            self,
+            units=np.vstack([self.units, row]),
+            Z=np.vstack([self.Z, z]),
+            X=np.vstack([self.X, x]),
+            L=L,
+            added=np.append(self.added, added),
+        )
+
+    def given(self, y: Array) -> Surrogate:
+        """The process conditioned on (n,) standardised values of the trials."""
+        alpha = dpotrs(self.L, y - self.hyper.mean, lower=1)[0]
+        return Surrogate(self, alpha, y - self.added * alpha)  # (covariance + added) alpha = y - mean
+
+    def _trend_at(self, X: Array) -> Array:
+        """(m,) the trend's own variance."""
+        return np.asarray(
+            self.hyper.trend_variance * (1.0 + np.einsum("ij,ij->i", X, X) / X.shape[1]) ** 2, dtype=np.float64
+        )
+
+
+@dataclass(frozen=True)
+class Surrogate:
+    """A Gaussian process conditioned on n trials; see the notation above."""
+
+    factor: Factor
     alpha: Array
     mean_at_trials: Array
 
     @property
+    def embedding(self) -> Embedding:
+        return self.factor.embedding
+
+    @property
+    def theta(self) -> Array:
+        return self.factor.theta
+
+    @property
+    def units(self) -> Array:
+        return self.factor.units
+
+    @property
     def amplitude(self) -> float:
-        return float(np.exp(self.theta[self.embedding.n_columns]))
+        return self.factor.hyper.amplitude
 
     @property
     def noise_variance(self) -> float:
-        return float(np.exp(self.theta[self.embedding.n_columns + 1]))
-
-    @property
-    def inverse_lengths(self) -> Array:
-        """(F,) one over the length scale of every feature."""
-        return np.exp(-self.theta[: self.embedding.n_columns])[self.embedding.columns]
+        return self.factor.hyper.noise_variance
 
     def predict(self, units: Array) -> Prediction:
         """At (m, D) rows."""
-        Z_new = self.embedding.features(units) * self.inverse_lengths
-        K_train_new = matern52(self.Z, Z_new, self.amplitude)
-        v = solve_triangular(self.L, K_train_new, lower=True, check_finite=False)
-        variance = self.amplitude - np.sum(v**2, axis=0)
-        return Prediction(self.theta[-1] + K_train_new.T @ self.alpha, self._std(variance))
+        factor, hyper = self.factor, self.factor.hyper
+        features = self.embedding.features(units)
+        Z_new, X_new = features * hyper.inverse_lengths, self.embedding.centred(features)
+        K_new_train = matern52(Z_new, factor.Z, hyper.amplitude)
+        K_new_train += hyper.trend_variance * quadratic(X_new, factor.X)
+        v = dtrsm(1.0, factor.L, K_new_train.T, lower=1)
+        variance = hyper.amplitude + factor._trend_at(X_new) - np.einsum("ij,ij->j", v, v)
+        return Prediction(hyper.mean + K_new_train @ self.alpha, self._std(variance))
 
     def predict_with_gradient(self, units: Array) -> PredictionGradient:
         """At (m, D) rows, with derivatives."""
-        inverse_lengths = self.inverse_lengths
-        Z_new = self.embedding.features(units) * inverse_lengths
-        K_train_new, slope = matern52_with_slope(self.Z, Z_new, self.amplitude)
-        v = solve_triangular(self.L, K_train_new, lower=True, check_finite=False)
-        w = solve_triangular(self.L, v, lower=True, trans=1, check_finite=False)
-        std = self._std(self.amplitude - np.sum(v**2, axis=0))
-        mean = self.theta[-1] + K_train_new.T @ self.alpha
-        # dk(z_i, z)/dz = slope (z_i - z); the mean weighs these by alpha, the variance by -2 w
-        by_alpha, by_w = slope * self.alpha[:, None], slope * w
-        d_mean = by_alpha.T @ self.Z - by_alpha.sum(axis=0)[:, None] * Z_new
-        d_variance = -2.0 * (by_w.T @ self.Z - by_w.sum(axis=0)[:, None] * Z_new)
+        factor, hyper = self.factor, self.factor.hyper
+        features = self.embedding.features(units)
+        Z_new, X_new = features * hyper.inverse_lengths, self.embedding.centred(features)
+        n_features = X_new.shape[1]
+        K_new_train, slope = matern52_with_slope(Z_new, factor.Z, hyper.amplitude)
+        root = X_new @ (factor.X.T / n_features)
+        root += 1.0
+        K_new_train += hyper.trend_variance * root**2
+        v = dtrsm(1.0, factor.L, K_new_train.T, lower=1)
+        w = dtrsm(1.0, factor.L, v, lower=1, trans_a=1).T
+        trend_variance = factor._trend_at(X_new)
+        std = self._std(hyper.amplitude + trend_variance - np.einsum("ij,ij->j", v, v))
+        mean = hyper.mean + K_new_train @ self.alpha
+        # dk(z, z_i)/dz = slope (z_i - z); the mean weighs these by alpha, the variance by -2 w
+        by_alpha, by_w = slope * self.alpha, slope * w
+        d_mean = (by_alpha @ factor.Z - by_alpha.sum(axis=1)[:, None] * Z_new) * hyper.inverse_lengths
+        d_variance = (by_w @ factor.Z - by_w.sum(axis=1)[:, None] * Z_new) * (-2.0 * hyper.inverse_lengths)
+        # the trend: dk(x, x_i)/dx = 2 t (1 + x·x_i/F) x_i / F
+        root *= 2.0 * hyper.trend_variance / n_features
+        widths = self.embedding.centring
+        d_mean += ((root * self.alpha) @ factor.X) * widths
+        own = (4.0 / n_features) * np.sqrt(hyper.trend_variance * trend_variance)
+        d_variance += (own[:, None] * X_new - 2.0 * ((root * w) @ factor.X)) * widths
         d_std = d_variance / (2.0 * std[:, None])
         return PredictionGradient(
-            mean,
-            std,
-            self.embedding.pull_back(units, d_mean * inverse_lengths),
-            self.embedding.pull_back(units, d_std * inverse_lengths),
+            mean, std, self.embedding.pull_back(units, d_mean), self.embedding.pull_back(units, d_std)
         )
 
-    def believing(self, units: Array) -> Surrogate:
-        """Conditioned also on (m, D) pending rows as if they had returned the present mean (kriging believer).
+    def believing(self, unit: Array) -> Surrogate:
+        """Conditioned also on a pending (D,) row as if it had returned the present mean (kriging believer).
 
-        The mean stays as it is everywhere; the uncertainty shrinks as it will when the results are in.
+        The mean stays as it is everywhere; the uncertainty shrinks as it will when the result is in.
         """
-        if not len(units):
+        try:
+            factor = self.factor.with_row(unit, 0.0)
+        except NotPositiveDefinite:  # it repeats a trial: nothing is left to learn there
             return self
-        U = np.vstack([self.units, units])
-        noise = np.concatenate(
-            [np.diagonal(self.L @ self.L.T) - self.amplitude, np.full(len(units), self.noise_variance)]
-        )
-        Z, L, _ = _factorised(self.embedding, self.theta, U, np.maximum(noise - self.noise_variance, 0.0))
-        mean = np.concatenate([self.mean_at_trials, self.predict(units).mean])
-        alpha = np.concatenate([self.alpha, np.zeros(len(units))])
-        return Surrogate(self.embedding, self.theta, U, Z, L, alpha, mean)
+        mean = np.append(self.mean_at_trials, self.predict(unit[None, :]).mean)
+        return Surrogate(factor, np.append(self.alpha, 0.0), mean)
 
     def _std(self, variance: Array) -> Array:
         return np.sqrt(np.maximum(variance, 1e-14 * self.amplitude))
 
 
-def condition(embedding: Embedding, theta: Array, units: Array, y: Array, told_variance: Array) -> Surrogate:
-    """The process with hyperparameters `theta` given trials.
-
-    Args:
-        units: (n, D).  y: (n,).  told_variance: (n,) squared standard errors told with the trials, 0 where none.
-    Raises: NotPositiveDefinite, if no jitter of the ladder makes K factorisable.
-    """
-    Z, L, covariance = _factorised(embedding, theta, units, told_variance)
-    alpha = dpotrs(L, y - theta[-1], lower=1)[0]
-    return Surrogate(embedding, theta, units, Z, L, alpha, theta[-1] + covariance @ alpha)
-
-
 def fit(
     embedding: Embedding, units: Array, y: Array, told_variance: Array, rng: np.random.Generator, n_starts: int
 ) -> Array:
-    """The hyperparameters (D + 3,) of the highest posterior density found from the prior's mode and random draws.
+    """The hyperparameters (D + 4,) of the highest posterior density found from the prior's mode and random draws.
 
-    Args: as in `condition`; n_starts: how many searches, the first from the mode.
+    Args: as in `Factor`; n_starts: how many searches, the first from the mode.
     Raises: FitFailed, if no start leads to a finite density.
     """
     prior = HyperPrior(embedding.n_columns)
     features = embedding.features(units)
+    X = embedding.centred(features)
+    trend = quadratic(X, X)
     bounds = [LENGTH_BOUNDS] * embedding.n_columns + [
         AMPLITUDE_BOUNDS,
         (np.log(MIN_NOISE), np.log(MAX_NOISE)),
         MEAN_BOUNDS,
+        TREND_BOUNDS,
     ]
     lows, highs = np.array(bounds).T
 
     def loss(theta: Array) -> tuple[float, Array]:
-        density = log_posterior(embedding, features, y, told_variance, theta, prior)
+        density = log_posterior(embedding, features, trend, y, told_variance, theta, prior)
         return -density.value, -density.gradient
 
     starts = [prior.mode, *(prior.sample(rng) for _ in range(n_starts - 1))]
@@ -171,7 +276,7 @@ def fit(
             jac=True,
             method="L-BFGS-B",
             bounds=bounds,
-            options={"maxiter": MAX_ITERATIONS, "ftol": 1e-7, "gtol": 1e-4},
+            options={"maxiter": MAX_ITERATIONS, "ftol": 1e-6, "gtol": 1e-3},
         )
         if np.isfinite(found.fun) and found.fun < best_value:
             best_value, best = float(found.fun), np.asarray(found.x, dtype=np.float64)
@@ -181,49 +286,47 @@ def fit(
 
 
 def log_posterior(
-    embedding: Embedding, features: Array, y: Array, told_variance: Array, theta: Array, prior: HyperPrior
+    embedding: Embedding,
+    features: Array,
+    trend: Array,
+    y: Array,
+    told_variance: Array,
+    theta: Array,
+    prior: HyperPrior,
 ) -> LogDensity:
-    """log p(y | theta) + log p(theta) and its gradient (D + 3,); -1e12 and a zero gradient where K has no factor.
+    """log p(y | theta) + log p(theta) and its gradient (D + 4,); -1e12 and a zero gradient where K has no factor.
 
+    Args:
+        features: (n, F).  trend: (n, n) `quadratic` of the centred features.
     Source: Rasmussen & Williams 2006, eq. 5.8 and 5.9.
     """
     n, D = len(y), embedding.n_columns
-    amplitude, noise_variance, mean = np.exp(theta[D]), np.exp(theta[D + 1]), theta[D + 2]
+    amplitude, noise_variance, trend_variance = np.exp(theta[[D, D + 1, D + 3]]).tolist()
+    mean = theta[D + 2]
     Z = features * np.exp(-theta[:D])[embedding.columns]
     covariance, slope = matern52_with_slope(Z, Z, amplitude)
-    K = covariance.copy()
-    K[np.diag_indices(n)] += noise_variance + told_variance
-    L, info = dpotrf(K, lower=1, clean=1)
+    K = trend_variance * trend
+    K += covariance
+    K.reshape(-1)[:: n + 1] += noise_variance + told_variance
+    L, info = dpotrf(K.T, lower=1, clean=0, overwrite_a=1)
     if info != 0 or not np.isfinite(L[-1, -1]):
-        return LogDensity(-FAILED, np.zeros(D + 3))
+        return LogDensity(-FAILED, np.zeros(D + 4))
     residual = y - mean
     alpha = dpotrs(L, residual, lower=1)[0]
-    lower = dpotri(L, lower=1)[0]  # its upper triangle stays zero
-    K_inverse = lower + lower.T
-    K_inverse[np.diag_indices(n)] *= 0.5
-    likelihood = -0.5 * float(residual @ alpha) - float(np.log(np.diagonal(L)).sum()) - 0.5 * n * np.log(2.0 * np.pi)
-    W = np.outer(alpha, alpha) - K_inverse  # d likelihood = tr(W dK) / 2
-    by_slope = W * slope
-    per_feature = 2.0 * (by_slope.sum(axis=1) @ Z**2 - np.sum(Z * (by_slope @ Z), axis=0))
-    gradient = np.empty(D + 3)
+    log_determinant = 2.0 * float(np.log(np.diagonal(L)).sum())
+    lower = np.tril(dpotri(L, lower=1, overwrite_c=1)[0])
+    W = np.multiply.outer(alpha, alpha)  # d likelihood = tr(W dK) / 2
+    W -= lower
+    W -= lower.T
+    W.reshape(-1)[:: n + 1] += np.diagonal(lower)
+    likelihood = -0.5 * float(residual @ alpha) - 0.5 * log_determinant - 0.5 * n * np.log(2.0 * np.pi)
+    slope *= W
+    per_feature = 2.0 * (slope.sum(axis=1) @ Z**2 - np.einsum("ij,ij->j", Z, slope @ Z))
+    gradient = np.empty(D + 4)
     gradient[:D] = 0.5 * np.bincount(embedding.columns, weights=per_feature, minlength=D)
-    gradient[D] = 0.5 * float(np.sum(W * covariance))
+    gradient[D] = 0.5 * float(np.vdot(W, covariance))
     gradient[D + 1] = 0.5 * noise_variance * float(np.trace(W))
     gradient[D + 2] = float(alpha.sum())
+    gradient[D + 3] = 0.5 * trend_variance * float(np.vdot(W, trend))
     belief = prior.log_density(theta)
     return LogDensity(likelihood + belief.value, gradient + belief.gradient)
-
-
-def _factorised(embedding: Embedding, theta: Array, units: Array, told_variance: Array) -> tuple[Array, Array, Array]:
-    """Z, L and the covariance without noise."""
-    D = embedding.n_columns
-    amplitude, noise_variance = float(np.exp(theta[D])), float(np.exp(theta[D + 1]))
-    Z = embedding.features(units) * np.exp(-theta[:D])[embedding.columns]
-    covariance = matern52(Z, Z, amplitude)
-    for jitter in JITTERS:
-        K = covariance.copy()
-        K[np.diag_indices(len(Z))] += noise_variance + told_variance + jitter * amplitude
-        L, info = dpotrf(K, lower=1, clean=1)
-        if info == 0 and np.isfinite(L[-1, -1]):
-            return Z, np.asarray(L, dtype=np.float64), covariance
-    raise NotPositiveDefinite(f"the covariance of {len(Z)} trials has no Cholesky factor")

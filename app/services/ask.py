@@ -25,7 +25,7 @@ from app.search.free import free_point
 from app.search.suggest import Suggestion
 from app.services.plan import Plan, Wish, compute, draw_ahead, foresee, is_modelled
 from app.services.spare import Spare
-from app.services.stopping import budget
+from app.services.stopping import Budget, budget
 from app.services.turns import short_turns
 
 logger = logging.getLogger("metatune.ask")
@@ -181,8 +181,8 @@ class Hand:
             if not handed and not fixed and reason in ("max_trials", "space-exhausted"):
                 handed += self.promote_the_last(call)
         done, reason = (False, None) if handed else _why_nothing(here, reason)
-        if fixed and reason == "space-exhausted":
-            done = False  # only the part of the space that this call left open
+        if fixed and (reason == "space-exhausted" or (done and self.can_promote(limit))):
+            done = False  # only for this call: other parts of the space are open, or paused trials may go on
         said = {"trials": [[trial.number, trial.attempt] for trial in handed], "done": done, "reason": reason}
         idempotency.remember(here.session, call.once, said, here.now)
         return _asked(here, handed, done, reason)
@@ -228,6 +228,15 @@ class Hand:
             return []
         promotion = rungs.last_hope(self.here)
         return [] if promotion is None else [self.send_on(call, promotion)]
+
+    def can_promote(self, limit: Budget) -> bool:
+        """Would an ask that fixes nothing send a paused trial on?"""
+        study = self.here.study
+        if study.state != "active" or not limit.allows_promotions or not study.n_paused:
+            return False
+        if rungs.promotions(self.here, 1):
+            return True
+        return not study.n_running and not study.n_complete and rungs.last_hope(self.here) is not None
 
     def send_on(self, call: AskCall, promotion: rungs.Promotion) -> Trial:
         trial = rungs.take(self.here, promotion)

@@ -30,28 +30,40 @@ class CorePeer:
         self.space = SearchSpace({parameter.name: _translated(parameter) for parameter in space})
         self.goal = Goal(("minimize",))
         self.seed = seed
-        self.records: list[Record] = []
+        self.history = History.of(self.space, self.goal, [])
+        self.n_handed_out = 0
+        self.last: dict[str, Any] = {}
         self.pending: dict[str, list[int]] = {}
 
     def ask(self, n: int = 1) -> list[dict[str, Any]]:
-        history = History.of(self.space, self.goal, self.records)
-        first = len(self.records) + 1
         found = suggest(
-            self.space, self.goal, history, count=n, seed=self.seed, first_number=first, algorithm=self.algorithm
+            self.space,
+            self.goal,
+            self.history,
+            count=n,
+            seed=self.seed,
+            first_number=self.n_handed_out + 1,
+            algorithm=self.algorithm,
         )
         points = [point.params for point in found.points]
         while len(points) < n:  # the protocol wants n configurations, also of an exhausted space
-            points.append(points[-1] if points else dict(self.records[-1].params))
+            points.append(points[-1] if points else self.last)
+        records = []
         for params in points:
-            self.pending.setdefault(self.space.key(params), []).append(len(self.records))
-            self.records.append(Record(len(self.records) + 1, params, "pending"))
+            self.n_handed_out += 1
+            self.last = params
+            self.pending.setdefault(self.space.key(params), []).append(self.n_handed_out)
+            records.append(Record(self.n_handed_out, params, "pending"))
+        self.history = self.history.grown(records)
         return points
 
     def tell(self, config: dict[str, Any], value: float) -> None:
         waiting = self.pending.get(self.space.key(config))
-        index = waiting.pop(0) if waiting else len(self.records)
-        record = Record(index + 1, config, "complete", (float(value),))
-        self.records[index : index + 1] = [record]
+        if not waiting:
+            self.n_handed_out += 1
+        number = waiting.pop(0) if waiting else self.n_handed_out
+        record = Record(number, config, "complete", (float(value),))
+        self.history = self.history.grown([record])
 
 
 def _translated(parameter: Any) -> Parameter:

@@ -186,7 +186,7 @@ def test_an_enqueued_configuration_is_not_suggested_again(api: Api) -> None:
 # --- fixed ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("algorithm", ["gp", "random", "sobol", "grid"])
+@pytest.mark.parametrize("algorithm", ["gp", "tpe", "cmaes", "nsga2", "random", "sobol", "grid"])
 def test_fixed_values_are_kept_by_new_trials(api: Api, algorithm: str) -> None:
     space = {"x": {"type": "float", "low": 0, "high": 1}, "k": SMALL["k"], "n": {"type": "int", "low": 1, "high": 9}}
     api.create(space=space, algorithm=algorithm)
@@ -197,7 +197,7 @@ def test_fixed_values_are_kept_by_new_trials(api: Api, algorithm: str) -> None:
     assert [(t["params"]["k"], t["params"]["n"]) for t in asked["trials"]] == [("c", 2)] * 3
 
 
-@pytest.mark.parametrize("algorithm", ["gp", "random"])
+@pytest.mark.parametrize("algorithm", ["gp", "tpe", "cmaes", "nsga2", "random"])
 def test_a_fixed_child_selects_its_parent_also_where_the_model_speaks(api: Api, algorithm: str) -> None:
     api.create(space=CONDITIONAL, algorithm=algorithm, seed=1)
     for k in range(6):

@@ -238,13 +238,8 @@ def test_constraints_are_read_by_a_small_grammar_and_never_run(api: Api) -> None
 
 def test_what_is_not_built_yet_says_so_and_names_what_is(api: Api) -> None:
     space = {"x": {"type": "float", "low": 0, "high": 1}}
-    for given, named in (
-        *(({"algorithm": name}, "gp, sobol, random, grid") for name in ("tpe", "cmaes", "nsga2")),
-        ({"algorithm": {"name": "tpe"}}, "gp, sobol, random, grid"),
-        ({"warm_start": ["a-study"]}, '"auto"'),
-    ):
-        body = problem(api.client.put(api.base, json={"space": space, **given}), 422, "not-available-yet")
-        assert named in body["detail"], given
+    body = problem(api.client.put(api.base, json={"space": space, "warm_start": ["a-study"]}), 422, "not-available-yet")
+    assert '"auto"' in body["detail"]
     api.create()
     api.one()
     body = problem(api.client.get(f"{api.base}/export?format=parquet"), 422, "not-available-yet")
@@ -256,6 +251,10 @@ UNKNOWN: list[dict[str, Any]] = [
     {"algorithm": "magic"},
     {"algorithm": {"name": "gp", "speed": 1}},
     {"algorithm": {"name": "grid", "resolution": 0}},
+    {"algorithm": {"name": "tpe", "n_candidates": 0}},
+    {"algorithm": {"name": "cmaes", "sigma": 2}},
+    {"algorithm": {"name": "nsga2", "population_size": 1.5}},
+    {"algorithm": "cmaes", "objectives": [{"name": "a"}, {"name": "b"}]},
     {"algorithm": 5},
     {"algorithm": {}},
     {"pruning": {"rule": "magic"}},

@@ -97,6 +97,13 @@ def test_promotions_leave_an_ask_with_fixed_values_alone(api: Api) -> None:
     assert api.one(fixed={"x": 0.5})["number"] == 4
 
 
+def test_an_ask_with_fixed_values_is_not_done_while_others_would_be_promoted(api: Api) -> None:
+    at_first_rung(api, [0.1, 0.2, 0.3], stop={"max_trials": 3})
+    answer = api.ask(fixed={"x": 0.5})
+    assert (answer["trials"], answer["done"], answer["reason"]) == ([], False, "max_trials")
+    assert api.one()["number"] == 1
+
+
 def test_a_modelled_study_promotes_too_and_computes_only_what_is_new(api: Api) -> None:
     api.create(pruning=ASHA, seed=1)
     for trial in api.ask(count=3)["trials"]:

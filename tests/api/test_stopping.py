@@ -227,7 +227,7 @@ def test_a_tell_after_a_stop_condition_is_kept(api: Api) -> None:
     assert api.get()["best"]["number"] == 2
 
 
-@pytest.mark.parametrize("algorithm", ["auto", "gp", "sobol", "random", "grid"])
+@pytest.mark.parametrize("algorithm", ["auto", "gp", "tpe", "cmaes", "nsga2", "sobol", "random", "grid"])
 def test_a_small_space_is_exhausted_after_its_last_configuration(api: Api, algorithm: str) -> None:
     api.create(space=SMALL, algorithm=algorithm)
     trials = api.ask(count=9)["trials"]
@@ -253,7 +253,7 @@ def test_a_grid_ends_with_its_last_point(api: Api) -> None:
     assert [trial["params"]["x"] for trial in trials] == [0.0, 0.5, 1.0]
     for trial in trials:
         api.tell(trial["number"], value=1.0)
-    assert api.ask()["done"] is True
+    assert said(api.ask()) == (0, True, "space-exhausted")
 
 
 def test_raising_max_trials_reopens_a_study_that_was_done(api: Api) -> None:

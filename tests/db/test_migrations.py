@@ -111,3 +111,61 @@ def test_the_scripts_form_one_line(empty: Store) -> None:
     assert len(script.get_heads()) == 1
     assert all(revision.doc for revision in script.walk_revisions())
     assert module.SCRIPTS.is_dir()
+
+
+def upgrade(store: Store, to: str) -> None:
+    with store.engine.execution_options(metatune_write=True).begin() as connection:
+        config = configuration()
+        config.attributes["connection"] = connection
+        command.upgrade(config, to)
+
+
+def insert(store: Store, table: str, **row: object) -> None:
+    with store.write() as session:
+        names = ", ".join(row)
+        session.execute(text(f"INSERT INTO {table} ({names}) VALUES ({', '.join(f':{name}' for name in row)})"), row)
+
+
+def test_rungs_carries_over_what_studies_reported_before_and_goes_down_again(empty: Store) -> None:
+    upgrade(empty, "0001")
+    then = {"created_at": "2026-01-01 00:00:00"}
+    counters = ("waiting", "running", "paused", "complete", "pruned", "failed", "infeasible", "lost", "imported")
+    insert(empty, "projects", id=1, name="p", **then)
+    insert(
+        empty, "studies", id=1, project_id=1, uid="u", name="s", state="active", outcomes="[]", algorithm="{}", seed=1,
+        objectives='[{"name": "v", "direction": "maximize"}]', space_version=1, description="", tags="{}", stop="{}",
+        pruning='{"rule": "asha", "min_step": 1, "max_step": 9, "eta": 3}', metafeatures="{}", warm_start="off",
+        max_retries=3, next_number=4, revision=0, paused_seconds=0, **{f"n_{state}": 0 for state in counters}, **then,
+    )  # fmt: skip
+    for number, state in ((1, "complete"), (2, "removed"), (3, "complete")):
+        insert(
+            empty, "trials", id=number, study_id=1, number=number, state=state, attempt=1, params="{}",
+            is_partial=False, space_version=1, in_space=True, metadata="{}", origin="{}", expiries=0,
+            stop_requested=False, **then,
+        )  # fmt: skip
+    for trial, attempt, step, value in (
+        (1, 1, 1, 0.5),
+        (1, 1, 4, 0.7),
+        (1, 2, 1, 0.6),
+        (1, 2, 5, None),
+        (2, 1, 1, 0.9),
+    ):
+        measured = '{"v": "nan"}' if value is None else f'{{"v": {value}}}'
+        insert(
+            empty, "reports", trial_id=trial, attempt=attempt, step=step, value=value, measured=measured, **then
+        )  # fmt: skip
+    upgrade(empty, "0002")
+    with empty.read() as session:
+        rungs = session.execute(
+            text("SELECT trial_id, rung, bracket, step, loss, may_go_on FROM rung_values ORDER BY trial_id, rung")
+        ).all()
+        assert [tuple(row) for row in rungs] == [(1, 0, 0, 1, -0.6, False), (1, 1, 0, 4, -0.7, False)]
+        current = session.execute(
+            text("SELECT trial_id, attempt, step FROM reports WHERE study_id = 1 AND is_current ORDER BY 1, 3")
+        ).all()
+        assert [tuple(row) for row in current] == [(1, 2, 1), (1, 1, 4), (1, 2, 5)]
+        assert session.execute(text("SELECT last_step FROM trials WHERE id = 1")).scalar_one() == 4
+    downgrade(empty, "0001")
+    with empty.read() as session:
+        assert session.execute(text("SELECT count(*) FROM reports")).scalar_one() == 5
+        assert session.execute(text("SELECT count(*) FROM trials")).scalar_one() == 3

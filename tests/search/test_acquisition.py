@@ -7,20 +7,29 @@ import pytest
 from scipy.integrate import quad
 from scipy.stats import norm
 
-from app.search.acquisition import Acquisition, exploration_share, log_expected_improvement, log_h, noise_discount
+from app.search.acquisition import (
+    Acquisition,
+    HypervolumeImprovement,
+    Improvement,
+    Within,
+    exploration_share,
+    log_expected_improvement,
+    log_h,
+    noise_discount,
+)
 from app.search.kernels import Embedding
+from app.search.pareto import hypervolume
 from app.search.priors import HyperPrior
 from app.search.space import Float, SearchSpace
-from app.search.surrogate import Surrogate, condition
+from app.search.surrogate import Factor, Surrogate
 
 SPACE = SearchSpace({f"x{j}": Float(0, 1) for j in range(3)})
 
 
 def surrogate(seed: int) -> Surrogate:
     rng = np.random.default_rng(seed)
-    return condition(
-        Embedding.of(SPACE), HyperPrior(3).mode, rng.random((12, 3)), rng.standard_normal(12), np.zeros(12)
-    )
+    factor = Factor.of(Embedding.of(SPACE), HyperPrior(3).mode, rng.random((12, 3)), np.zeros(12))
+    return factor.given(rng.standard_normal(12))
 
 
 @pytest.mark.parametrize(
@@ -51,9 +60,19 @@ def test_log_h_far_out_is_its_asymptote() -> None:
     assert log_h(np.array([z]))[0] == pytest.approx(expected, rel=1e-12)
 
 
-@pytest.mark.parametrize("best", [0.0, -5.0, None])
-def test_the_gradient_of_the_acquisition_is_its_finite_difference(best: float | None) -> None:
-    acquisition = Acquisition(surrogate(0), best, 0.3, (surrogate(1), surrogate(2)), (0.3, -2.0))
+FRONT = np.array([[-0.5, 0.4, 0.1], [0.1, -0.6, 0.3], [0.3, 0.2, -0.7]])
+TERMS = {
+    "improvement": (Improvement(surrogate(0), 0.0, 0.3),),
+    "far improvement": (Improvement(surrogate(0), -5.0),),
+    "limits": (Within(surrogate(1), 0.3), Within(surrogate(2), -2.0)),
+    "two objectives": (HypervolumeImprovement((surrogate(0), surrogate(1)), FRONT[:, :2], np.ones(2)),),
+    "three objectives": (HypervolumeImprovement((surrogate(0), surrogate(1), surrogate(2)), FRONT, np.ones(3)),),
+}
+
+
+@pytest.mark.parametrize("name", TERMS)
+def test_the_gradient_of_the_acquisition_is_its_finite_difference(name: str) -> None:
+    acquisition = Acquisition(TERMS[name])
     at = np.random.default_rng(5).random((5, 3))
     values, gradient = acquisition.value_and_gradient(at)
     np.testing.assert_allclose(values, acquisition.value(at), rtol=1e-12)
@@ -68,7 +87,9 @@ def test_the_probability_of_feasibility_is_added_in_logarithms() -> None:
     at = np.random.default_rng(5).random((5, 3))
     prediction = limit.predict(at)
     expected = np.log(norm.cdf((0.3 - prediction.mean) / prediction.std))
-    both = Acquisition(surrogate(0), 0.0, 0.0, (limit,), (0.3,)).value(at) - Acquisition(surrogate(0), 0.0).value(at)
+    both = Acquisition((Improvement(surrogate(0), 0.0), Within(limit, 0.3))).value(at) - Improvement(
+        surrogate(0), 0.0
+    ).value(at)
     np.testing.assert_allclose(both, expected, rtol=1e-9, atol=1e-12)
 
 
@@ -85,3 +106,18 @@ def test_the_noise_discount_is_its_formula_vanishes_without_noise_and_has_its_de
     np.testing.assert_allclose(noise_discount(std, 0.0).log, 0.0, atol=1e-12)
     numeric = (noise_discount(std + 1e-7, 0.5).log - noise_discount(std - 1e-7, 0.5).log) / 2e-7
     np.testing.assert_allclose(noise_discount(std, 0.5).by_std, numeric, rtol=1e-5)
+
+
+@pytest.mark.parametrize("m", [2, 3])
+def test_expected_hypervolume_improvement_agrees_with_monte_carlo(m: int) -> None:
+    surrogates = tuple(surrogate(j) for j in range(m))
+    front, reference = FRONT[:, :m], np.ones(m)
+    at = np.random.default_rng(3).random((3, 3))
+    actual = np.exp(HypervolumeImprovement(surrogates, front, reference).value(at))
+    rng = np.random.default_rng(0)
+    before = hypervolume(front, reference)
+    for i in range(len(at)):
+        beliefs = [s.predict(at[i : i + 1]) for s in surrogates]
+        draws = np.stack([b.mean[0] + b.std[0] * rng.standard_normal(4000) for b in beliefs], axis=1)
+        gains = [hypervolume(np.vstack([front, draw]), reference) - before for draw in draws]
+        assert actual[i] == pytest.approx(np.mean(gains), abs=4 * np.std(gains) / np.sqrt(len(gains)))

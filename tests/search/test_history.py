@@ -26,23 +26,25 @@ RECORDS = [
 
 def test_objectives_are_minimised_and_outcomes_are_violations() -> None:
     history = History.of(SPACE, GOAL, RECORDS)
-    assert history.numbers == (1, 2, 3, 4, 5, 6)
-    np.testing.assert_array_equal(history.objectives[[2, 3, 5]], [[1.0, -2.0], [3.0, -4.0], [2.0, -1.0]])
-    np.testing.assert_array_equal(history.violations[[2, 5]], [[1.0, -0.5], [-1.0, -1.0]])
-    assert history.is_feasible.tolist() == [False, False, False, False, False, True]
-    assert history.is_measured.tolist() == [False, False, True, True, False, True]
+    assert history.numbers.tolist() == [2, 3, 4, 5, 6]
+    assert history.pending_numbers == (1,)
+    np.testing.assert_array_equal(history.objectives[[1, 2, 4]], [[1.0, -2.0], [3.0, -4.0], [2.0, -1.0]])
+    np.testing.assert_array_equal(history.violations[[1, 4]], [[1.0, -0.5], [-1.0, -1.0]])
+    assert history.is_feasible.tolist() == [False, False, False, False, True]
+    assert history.is_measured.tolist() == [False, True, True, False, True]
 
 
 def test_a_trial_without_a_finite_value_is_failed() -> None:
     history = History.of(SPACE, GOAL, RECORDS)
-    assert history.states[1] == "failed"
-    assert np.isnan(history.objectives[1]).all()
+    assert history.states[0] == "failed"
+    assert np.isnan(history.objectives[0]).all()
 
 
 def test_the_order_of_records_does_not_matter() -> None:
     shuffled = random.Random(1).sample(RECORDS, len(RECORDS))
     one, two = History.of(SPACE, GOAL, RECORDS), History.of(SPACE, GOAL, shuffled)
-    assert (one.numbers, one.states, one.keys) == (two.numbers, two.states, two.keys)
+    assert (one.states, one.keys) == (two.states, two.keys)
+    np.testing.assert_array_equal(one.numbers, two.numbers)
     np.testing.assert_array_equal(one.units, two.units)
     np.testing.assert_array_equal(one.objectives, two.objectives)
 
@@ -56,3 +58,33 @@ def test_an_empty_history_has_no_trials_and_all_columns() -> None:
     history = History.of(SPACE, GOAL, [])
     assert (history.units.shape, history.objectives.shape, history.violations.shape) == ((0, 2), (0, 2), (0, 2))
     assert not history.is_feasible.any()
+
+
+def test_a_history_that_grew_trial_by_trial_is_the_history_of_all_trials() -> None:
+    grown = History.of(SPACE, GOAL, [])
+    for record in sorted(RECORDS, key=lambda record: record.number):
+        if record.state != "pending":
+            grown = grown.grown([Record(record.number, record.params, "pending")])
+        grown = grown.grown([record])
+    whole = History.of(SPACE, GOAL, RECORDS)
+    assert (grown.keys, grown.states, grown.pending_numbers) == (whole.keys, whole.states, whole.pending_numbers)
+    np.testing.assert_array_equal(grown.units, whole.units)
+    np.testing.assert_array_equal(grown.objectives, whole.objectives)
+
+
+def test_an_older_history_does_not_see_what_a_newer_one_was_told() -> None:
+    older = History.of(SPACE, GOAL, RECORDS)
+    newer = older.grown([Record(7, {"x": 0.9, "k": "a"}, "complete", (1.0, 1.0))])
+    key = SPACE.key({"x": 0.9, "k": "a"})
+    assert (older.is_taken(key), newer.is_taken(key), older.n_finished) == (False, True, 5)
+    with pytest.raises(ValueError, match="grown already"):
+        older.grown([Record(8, {"x": 0.8, "k": "a"}, "complete", (1.0, 1.0))])
+
+
+def test_the_order_in_which_results_come_does_not_matter() -> None:
+    grown = History.of(SPACE, GOAL, [])
+    for record in reversed(RECORDS):
+        grown = grown.grown([record])
+    whole = History.of(SPACE, GOAL, RECORDS)
+    assert (grown.keys, grown.states, grown.pending_numbers) == (whole.keys, whole.states, whole.pending_numbers)
+    np.testing.assert_array_equal(grown.units, whole.units)

@@ -11,12 +11,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from app.errors import FitFailed, Invalid, NotAvailableYet
+from app.errors import FitFailed, Invalid
 from app.search import bayesian
 from app.search.history import State
 from app.search.space import Bool, Categorical, Fixed, Float, Int, Ordinal, SearchSpace
 from app.search.suggest import (
-    AVAILABLE,
     Goal,
     History,
     Record,
@@ -160,12 +159,6 @@ def test_a_grid_visits_every_node_once_and_ends() -> None:
     nodes = [tuple(point.params.values()) for point in found.points]
     expected = [(x, y, z) for x in (0.0, 0.5, 1.0) for y in (1.0, 10.0, 100.0) for z in (0.0, 0.5, 1.0)]
     np.testing.assert_allclose(nodes, expected, rtol=1e-12)
-
-
-@pytest.mark.parametrize("algorithm", ["tpe", "cmaes", "nsga2"])
-def test_algorithms_that_are_not_built_say_what_is(algorithm: str) -> None:
-    with pytest.raises(NotAvailableYet, match=", ".join(AVAILABLE)):
-        choose_algorithm(BOX, LOSS, algorithm, 0)
 
 
 def test_unknown_algorithms_and_options_are_refused_with_the_legal_ones() -> None:

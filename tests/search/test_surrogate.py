@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from sklearn.gaussian_process import GaussianProcessRegressor
-from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
+from sklearn.gaussian_process.kernels import ConstantKernel, DotProduct, Kernel, Matern, WhiteKernel
 
 from app.errors import NotPositiveDefinite, ShapeError
-from app.search.kernels import Embedding, matern52, matern52_with_slope, squared_distance
+from app.search.kernels import Embedding, matern52, matern52_with_slope, quadratic, squared_distance
 from app.search.priors import HyperPrior
 from app.search.space import Bool, Categorical, Float, Int, SearchSpace
-from app.search.surrogate import condition, fit, log_posterior
+from app.search.surrogate import Factor, Surrogate, fit, log_posterior
 
 BOX = SearchSpace({f"x{j}": Float(0, 1) for j in range(3)})
 MIXED = SearchSpace(
@@ -23,7 +23,17 @@ MIXED = SearchSpace(
         "z": Float(0, 1),
     }
 )
-THETA = np.array([np.log(0.3), np.log(0.7), np.log(1.5), np.log(1.7), np.log(1e-2), 0.2])
+TREND = 0.4
+THETA = np.array([np.log(0.3), np.log(0.7), np.log(1.5), np.log(1.7), np.log(1e-2), 0.2, np.log(TREND)])
+
+
+def condition(embedding: Embedding, theta: np.ndarray, X: np.ndarray, y: np.ndarray, told: np.ndarray) -> Surrogate:
+    return Factor.of(embedding, theta, X, told).given(y)
+
+
+def trend_of(space: SearchSpace, units: np.ndarray) -> np.ndarray:
+    X = Embedding.of(space).centred(Embedding.of(space).features(units))
+    return quadratic(X, X)
 
 
 def data(n: int = 25, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -31,16 +41,26 @@ def data(n: int = 25, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     return X, np.sin(5 * X[:, 0]) + X[:, 1] ** 2 - X[:, 2]
 
 
+def centred(X: np.ndarray) -> np.ndarray:
+    return 2.0 * X - 1.0
+
+
+def smooth_part() -> Kernel:
+    """Our covariance as scikit-learn writes it, on centred inputs: twice the length scales, (1 + x·x'/3)² / 9 · 9."""
+    matern = ConstantKernel(np.exp(THETA[3])) * Matern(2.0 * np.exp(THETA[:3]), nu=2.5)
+    return matern + ConstantKernel(TREND / 9.0) * DotProduct(np.sqrt(3.0)) ** 2
+
+
 def reference(X: np.ndarray, y: np.ndarray) -> GaussianProcessRegressor:
-    kernel = ConstantKernel(np.exp(THETA[3])) * Matern(np.exp(THETA[:3]), nu=2.5) + WhiteKernel(np.exp(THETA[4]))
-    return GaussianProcessRegressor(kernel, optimizer=None, alpha=0.0).fit(X, y - THETA[5])
+    kernel = smooth_part() + WhiteKernel(np.exp(THETA[4]))
+    return GaussianProcessRegressor(kernel, optimizer=None, alpha=0.0).fit(centred(X), y - THETA[5])
 
 
 def test_posterior_agrees_with_scikit_learn() -> None:
     X, y = data()
     X_new = np.random.default_rng(1).random((50, 3))
     ours = condition(Embedding.of(BOX), THETA, X, y, np.zeros(len(y))).predict(X_new)
-    mean, std = reference(X, y).predict(X_new, return_std=True)
+    mean, std = reference(X, y).predict(centred(X_new), return_std=True)
     np.testing.assert_allclose(ours.mean, mean + THETA[5], rtol=1e-9, atol=1e-10)
     np.testing.assert_allclose(
         ours.std**2, std**2 - np.exp(THETA[4]), rtol=1e-7, atol=1e-10
@@ -50,7 +70,8 @@ def test_posterior_agrees_with_scikit_learn() -> None:
 def test_marginal_likelihood_agrees_with_scikit_learn() -> None:
     X, y = data()
     prior = HyperPrior(3)
-    ours = log_posterior(Embedding.of(BOX), Embedding.of(BOX).features(X), y, np.zeros(len(y)), THETA, prior)
+    features = Embedding.of(BOX).features(X)
+    ours = log_posterior(Embedding.of(BOX), features, trend_of(BOX, X), y, np.zeros(len(y)), THETA, prior)
     expected = reference(X, y).log_marginal_likelihood()
     assert ours.value - prior.log_density(THETA).value == pytest.approx(expected, rel=1e-10)
 
@@ -58,10 +79,10 @@ def test_marginal_likelihood_agrees_with_scikit_learn() -> None:
 def test_told_standard_errors_are_per_trial_noise_as_scikit_learns_alpha() -> None:
     X, y = data()
     told = np.linspace(0, 0.5, len(y))
-    kernel = ConstantKernel(np.exp(THETA[3])) * Matern(np.exp(THETA[:3]), nu=2.5)
-    expected = GaussianProcessRegressor(kernel, optimizer=None, alpha=told + np.exp(THETA[4])).fit(X, y - THETA[5])
+    expected = GaussianProcessRegressor(smooth_part(), optimizer=None, alpha=told + np.exp(THETA[4]))
+    expected.fit(centred(X), y - THETA[5])
     ours = condition(Embedding.of(BOX), THETA, X, y, told).predict(X[:5] + 0.01)
-    np.testing.assert_allclose(ours.mean, expected.predict(X[:5] + 0.01) + THETA[5], rtol=1e-9)
+    np.testing.assert_allclose(ours.mean, expected.predict(centred(X[:5] + 0.01)) + THETA[5], rtol=1e-9)
 
 
 @pytest.mark.parametrize("space", [BOX, MIXED])
@@ -75,11 +96,11 @@ def test_the_gradient_of_the_posterior_density_is_its_finite_difference(space: S
     features = embedding.features(units)
 
     def density(at: np.ndarray) -> float:
-        return log_posterior(embedding, features, y, told, at, prior).value
+        return log_posterior(embedding, features, trend_of(space, units), y, told, at, prior).value
 
     steps = 1e-5 * np.eye(len(theta))
     expected = [(density(theta + step) - density(theta - step)) / 2e-5 for step in steps]
-    actual = log_posterior(embedding, features, y, told, theta, prior).gradient
+    actual = log_posterior(embedding, features, trend_of(space, units), y, told, theta, prior).gradient
     np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-6)
 
 
@@ -110,13 +131,13 @@ def test_the_gradients_of_mean_and_std_are_their_finite_differences(space: Searc
 def test_the_priors_gradient_is_its_finite_difference_and_its_samples_have_its_moments() -> None:
     prior = HyperPrior(4)
     theta = prior.mode + 0.3
-    steps = 1e-6 * np.eye(7)
+    steps = 1e-6 * np.eye(8)
     expected = [(prior.log_density(theta + s).value - prior.log_density(theta - s).value) / 2e-6 for s in steps]
     np.testing.assert_allclose(prior.log_density(theta).gradient, expected, rtol=1e-6)
     rng = np.random.default_rng(0)
     draws = np.array([prior.sample(rng) for _ in range(20_000)])[:, :4]
     covariance = np.cov(draws.T)
-    np.testing.assert_allclose(covariance, 0.16 * np.eye(4) + 0.49, atol=0.03)
+    np.testing.assert_allclose(covariance, 0.49 * np.eye(4) + 0.49, atol=0.03)
     np.testing.assert_allclose(draws.mean(axis=0), np.log(0.5 * 2.0), atol=0.03)
 
 
@@ -165,7 +186,7 @@ def test_believed_pending_points_leave_the_mean_and_shrink_the_uncertainty() -> 
     X, y = data()
     before = condition(Embedding.of(BOX), THETA, X, y, 0.1 * np.ones(len(y)))
     pending = np.array([[0.5, 0.5, 0.5], [0.9, 0.1, 0.2]])
-    after = before.believing(pending)
+    after = before.believing(pending[0]).believing(pending[1])
     X_new = np.vstack([pending, np.random.default_rng(1).random((20, 3))])
     np.testing.assert_allclose(after.predict(X_new).mean, before.predict(X_new).mean, rtol=1e-12)
     assert (after.predict(X_new).std <= before.predict(X_new).std + 1e-12).all()
@@ -180,10 +201,21 @@ def test_believed_pending_points_leave_the_mean_and_shrink_the_uncertainty() -> 
     np.testing.assert_allclose(after.predict(X_new).std, told_again.predict(X_new).std, rtol=1e-9)
 
 
+def test_a_factor_that_grew_row_by_row_is_the_factor_of_all_rows() -> None:
+    X, y = data()
+    told = np.linspace(0, 0.5, len(y))
+    grown = Factor.of(Embedding.of(BOX), THETA, X[:10], told[:10])
+    for row, noise in zip(X[10:], told[10:], strict=True):
+        grown = grown.with_row(row, float(noise))
+    whole = Factor.of(Embedding.of(BOX), THETA, X, told)
+    np.testing.assert_allclose(grown.L, whole.L, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(grown.given(y).mean_at_trials, whole.given(y).predict(X).mean, rtol=1e-9, atol=1e-10)
+
+
 def test_repeated_trials_are_averaged() -> None:
     X = np.full((8, 3), 0.5)
     y = np.array([1.0, -1.0] * 4)
-    theta = np.concatenate([np.zeros(3), [0.0, np.log(1.0), 0.0]])
+    theta = np.concatenate([np.zeros(3), [0.0, np.log(1.0), 0.0, -np.inf]])
     prediction = condition(Embedding.of(BOX), theta, X, y, np.zeros(8)).predict(X[:1])
     assert prediction.mean[0] == pytest.approx(0.0, abs=1e-12)
     assert prediction.std[0] ** 2 == pytest.approx(1 / 9)  # prior variance 1, eight measurements of variance 1

@@ -25,7 +25,7 @@ def test_the_power_has_the_likelihood_of_scikit_learns() -> None:
     warping = Warping.fit(y)
     x = (y - warping.center) / warping.scale
     reference = PowerTransformer(standardize=False).fit(x[:, None])
-    assert warping.power == pytest.approx(float(reference.lambdas_[0]), abs=1e-3)
+    assert warping.power == pytest.approx(float(reference.lambdas_[0]), abs=1e-2)
 
 
 def test_a_skewed_objective_becomes_nearly_symmetric() -> None:

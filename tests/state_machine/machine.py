@@ -14,7 +14,7 @@ from sqlalchemy import select, update
 
 from app.db import tables
 from app.db.session import Store, database_now
-from tests.state_machine.model import FINISHED, OK, Params, Result, Space, Study, Trial, Verdict
+from tests.state_machine.model import FINISHED, MAX_STEP, OK, PROMOTING, Params, Result, Space, Study, Trial, Verdict
 
 UNIT = {"type": "float", "low": 0.0, "high": 1.0}
 OPEN = {
@@ -30,6 +30,8 @@ COUNTABLE = {
     "is_fast": {"type": "bool"},
 }
 MOST = 5
+#: Of a trial, what the model knows as well.
+FIELDS = ("state", "attempt", "params", "values", "noise", "cost", "until_step")
 
 workers = st.sampled_from(["ada", "bob"])
 numbers = st.integers(1, 12)
@@ -38,10 +40,15 @@ values = st.one_of(
     st.floats(allow_nan=False, allow_infinity=False, width=32),
 )
 states = st.sampled_from(["failed", "infeasible", "pruned"])
+told_states = st.sampled_from(["failed", "infeasible", "pruned", "paused", "paused"])
 extras = st.one_of(st.none(), st.sampled_from([0.0, 0.5]))
 results = st.one_of(
     st.builds(Result, value=values, noise=extras, cost=extras),
     st.builds(Result, state=states, noise=extras, cost=extras),
+)
+tellings = st.one_of(
+    st.builds(Result, value=values, noise=extras, cost=extras),
+    st.builds(Result, state=told_states, noise=extras, cost=extras),
 )
 #: Which token a call carries: the trial's, an older one, or none.
 tokens = st.sampled_from(["right", "right", "stale", "none"])
@@ -85,13 +92,16 @@ class StudyMachine(RuleBasedStateMachine):
         is_countable=st.booleans(),
         max_trials=st.one_of(st.none(), st.none(), st.integers(1, 8)),
         max_retries=st.sampled_from([1, 3]),
+        promotes=st.sampled_from([True, True, False]),
     )
-    def create(self, algorithm: str, is_countable: bool, max_trials: int | None, max_retries: int) -> None:
+    def create(
+        self, algorithm: str, is_countable: bool, max_trials: int | None, max_retries: int, promotes: bool
+    ) -> None:
         is_countable = is_countable or algorithm == "grid"
         self.algorithm = algorithm
         self.is_countable = is_countable
         space = Space(COUNTABLE, MOST) if is_countable else Space(OPEN)
-        self.study = Study(space, max_retries, max_trials)
+        self.study = Study(space, max_retries, max_trials, promotes)
         self.name = next(self.names)
         self.kept: dict[str, Kept] = {}
         self.seen_tokens: set[str] = set()
@@ -102,6 +112,7 @@ class StudyMachine(RuleBasedStateMachine):
             "algorithm": algorithm,
             "seed": 1,
             "max_retries": max_retries,
+            "pruning": PROMOTING if promotes else "off",
             "stop": {} if max_trials is None else {"max_trials": max_trials},
         }
         self.call("PUT", "", self.definition, expect=(201, None))
@@ -131,7 +142,7 @@ class StudyMachine(RuleBasedStateMachine):
         """The service's trial is the model's. A token is shown nowhere but where it is handed out."""
         trial = self.study.trials[number]
         assert shown["number"] == number
-        there = {name: shown[name] for name in ("state", "attempt", "params", "values", "noise", "cost")}
+        there = {name: shown[name] for name in FIELDS}
         mine = {name: getattr(trial, name) for name in there}
         assert there == mine, (number, there, mine)
         if trial.state == "running":
@@ -176,7 +187,7 @@ class StudyMachine(RuleBasedStateMachine):
         handed = answer["trials"]
         self.check_hand_out(handed, body)
         if not handed:
-            self.check_reason(answer)
+            self.check_reason(answer, is_fixed=is_fixed)
         if key is not None:
             attempts = tuple(trial["attempt"] for trial in handed)
             self.kept[key] = Kept("/ask", body, tuple(trial["number"] for trial in handed), attempts, 200)
@@ -192,16 +203,19 @@ class StudyMachine(RuleBasedStateMachine):
             mine = [t for t in study.shown if t.state == "running" and t.worker == body["worker"]][: body["count"]]
             for trial in mine:
                 self.take(left.pop(0), trial, body)
-        room = body["count"] - (len(handed) - len(left))
+        count = body["count"] - (len(handed) - len(left))
         budget = study.left()
-        room = room if budget is None else min(room, budget)
+        room = count if budget is None else min(count, budget)
         if not fixed:
             for trial in study.waiting()[:room]:
                 if trial.is_partial and not self.complete(trial, left):
                     continue
                 self.take(left.pop(0), trial, body)
-                room -= 1
-        for _ in range(room):
+                room, count = room - 1, count - 1
+            for trial in study.promotable()[:count] if study.promotes else ():
+                self.take(left.pop(0), trial, body)
+                count -= 1
+        for _ in range(min(room, count)):
             unused = study.unused(fixed)
             if unused == []:
                 break
@@ -211,7 +225,16 @@ class StudyMachine(RuleBasedStateMachine):
             assert params not in [t.params for t in study.tried], "a configuration twice"
             trial = study.add_new(params)
             self.take(left.pop(0), trial, body)
+        if not handed or len(left) == len(handed) == 1:
+            self.check_last_hope(left, body)
         assert left == [], "more than there should be"
+
+    def check_last_hope(self, left: list[Any], body: dict[str, Any]) -> None:
+        """An ask that found nothing else sends the best paused trial to the end, if no trial has come there."""
+        hope = self.study.last_hope() if self.study.promotes and not body.get("fixed") else []
+        assert len(left) == len(hope)
+        for trial in hope:
+            self.take(left.pop(0), trial, body)
 
     def complete(self, trial: Trial, left: list[Any]) -> bool:
         """An enqueued trial that was given in part gets the rest; False: there is none, and it ends infeasible."""
@@ -234,7 +257,7 @@ class StudyMachine(RuleBasedStateMachine):
         self.study.hand_out(trial, token, body.get("worker"))
         self.agree(shown, trial.number)
 
-    def check_reason(self, answer: Any) -> None:
+    def check_reason(self, answer: Any, *, is_fixed: bool) -> None:
         study = self.study
         n_running = study.counts()["running"]
         if study.state == "stopped":
@@ -245,7 +268,8 @@ class StudyMachine(RuleBasedStateMachine):
             assert (answer["done"], answer["reason"]) == (False, "waiting-for-running")
         else:
             assert answer["reason"] in ("max_trials", "space-exhausted")
-            assert answer["done"]
+            others = study.promotes and bool(study.promotable() or study.last_hope())
+            assert answer["done"] == (not is_fixed or (answer["reason"] == "max_trials" and not others))
 
     @precondition(lambda self: self.kept)
     @rule(data=st.data())
@@ -282,7 +306,7 @@ class StudyMachine(RuleBasedStateMachine):
 
     # --- results ------------------------------------------------------------------------------------------------
 
-    @rule(number=numbers, result=results, which=tokens, after_expiry=st.sampled_from([False, False, False, True]))
+    @rule(number=numbers, result=tellings, which=tokens, after_expiry=st.sampled_from([False, False, False, True]))
     def tell(self, number: int, result: Result, which: str, after_expiry: bool) -> None:
         if after_expiry:
             self.age_leases()
@@ -293,7 +317,7 @@ class StudyMachine(RuleBasedStateMachine):
         if expect == OK:
             self.agree(answer, number)
 
-    @rule(number=numbers, result=results)
+    @rule(number=numbers, result=tellings)
     def tell_twice(self, number: int, result: Result) -> None:
         first = self.study.tell(number, result, None)
         self.on_trial("POST", number, "/tell", result.body(), first)
@@ -301,7 +325,7 @@ class StudyMachine(RuleBasedStateMachine):
         assert first != OK or again == OK
         self.on_trial("POST", number, "/tell", result.body(), again)
 
-    @rule(told=st.lists(st.tuples(numbers, results, tokens), min_size=1, max_size=4))
+    @rule(told=st.lists(st.tuples(numbers, tellings, tokens), min_size=1, max_size=4))
     def tell_many(self, told: list[tuple[int, Result, str]]) -> None:
         expected, body = [], []
         for number, result, which in told:
@@ -313,13 +337,36 @@ class StudyMachine(RuleBasedStateMachine):
         assert found == expected
         assert [one["number"] for one in answers] == [number for number, _, _ in told]
 
-    @rule(number=numbers, step=st.integers(0, 3), value=values, which=tokens)
+    @rule(number=numbers, step=st.integers(0, 4), value=values, which=tokens)
     def report(self, number: int, step: int, value: float, which: str) -> None:
         token = self.token(number, which)
         expect = self.study.report(number, step, value, token)
         shown = value if math.isfinite(value) else str(value)
         body = {"step": step, "value": shown} | self.lease(token)
-        self.check_word(self.on_trial("POST", number, "/report", body, expect), number, expect)
+        answer = self.on_trial("POST", number, "/report", body, expect)
+        if expect == OK and self.study.prunes(number, value):
+            assert (answer["prune"], answer["stop"]) == (True, self.study.word(number) is not None)
+        else:
+            self.check_word(answer, number, expect)
+
+    @precondition(lambda self: self.study.promotes)
+    @rule(count=st.integers(1, 4), rounds=st.integers(1, 3), value=st.integers(0, 3), cost=extras)
+    def work(self, count: int, rounds: int, value: int, cost: float | None) -> None:
+        """Workers ask, and every running trial goes where it was sent to: to pause there, or to its end."""
+        for k in range(rounds):
+            answer = self.call("POST", "/ask", {"count": count})
+            self.check_hand_out(answer["trials"], {"count": count})
+            for trial in [t for t in self.study.shown if t.state == "running"]:
+                self.climb(trial, (value + k + trial.number) % 4 / 2.0, cost)
+
+    def climb(self, trial: Trial, value: float, cost: float | None) -> None:
+        number, token, step = trial.number, trial.token, trial.until_step or MAX_STEP
+        body = {"step": step, "value": value} | self.lease(token)
+        self.on_trial("POST", number, "/report", body, self.study.report(number, step, value, token))
+        is_last = trial.until_step is None
+        result = Result(value=value, cost=cost) if is_last else Result(state="paused", cost=cost)
+        expect = self.study.tell(number, result, token)
+        self.on_trial("POST", number, "/tell", result.body() | self.lease(token), expect)
 
     @rule(number=numbers, which=tokens, after_expiry=st.booleans())
     def heartbeat(self, number: int, which: str, after_expiry: bool) -> None:

@@ -16,6 +16,11 @@ FINISHED = ("complete", "pruned", "failed", "infeasible")
 STATES = ("waiting", "running", "paused", *FINISHED, "lost")
 GIVEN_BACK, ENQUEUED = 0, 1
 
+#: Where trials pause, if the study promotes them: rungs 0 and 1; at step 4 they are complete.
+MAX_STEP, ETA = 4, 2
+RUNGS = (1, 2)
+PROMOTING = {"rule": "asha", "min_step": 1, "max_step": MAX_STEP, "eta": ETA, "promote": True}
+
 Params = dict[str, Any]
 Verdict = tuple[int, str | None]
 OK: Verdict = (200, None)
@@ -105,11 +110,27 @@ class Trial:
     stop_requested: bool = False
     #: Given back on purpose: no heartbeat takes it up again.
     is_released: bool = False
+    until_step: int | None = None
     reports: dict[tuple[int, int], Any] = field(default_factory=dict)
 
     @property
+    def by_step(self) -> dict[int, Any]:
+        """Of a step reported in several attempts the latest word."""
+        return {step: value for (_, step), value in sorted(self.reports.items())}
+
+    def at_rung(self, rung: int) -> Any:
+        """Its report at the first step that is not below the rung; None: it did not come so far."""
+        steps = [step for step in self.by_step if step >= RUNGS[rung]]
+        return self.by_step[min(steps)] if steps else None
+
+    @property
+    def rung(self) -> int:
+        """The highest that it reached; -1: none."""
+        return max((rung for rung in range(len(RUNGS)) if self.at_rung(rung) is not None), default=-1)
+
+    @property
     def last_report(self) -> float | None:
-        by_step = {step: value for (_, step), value in sorted(self.reports.items())}
+        by_step = self.by_step
         finite = [by_step[step] for step in sorted(by_step) if isinstance(by_step[step], float)]
         return finite[-1] if finite else None
 
@@ -142,6 +163,7 @@ class Study:
     space: Space
     max_retries: int
     max_trials: int | None = None
+    promotes: bool = False
     state: str = "active"
     space_version: int = 1
     trials: dict[int, Trial] = field(default_factory=dict)
@@ -173,7 +195,7 @@ class Study:
     def left(self) -> int | None:
         if self.max_trials is None:
             return None
-        counted = ("running", *FINISHED)
+        counted = ("running", "paused", *FINISHED)
         spent = sum(t.state in counted and not (t.attempt == 0 and t.state in FINISHED) for t in self.shown)
         return max(0, self.max_trials - spent)
 
@@ -187,6 +209,31 @@ class Study:
         return sorted(
             (trial for trial in self.shown if trial.state == "waiting"), key=lambda t: (t.order or (0, 0), t.number)
         )
+
+    def promotable(self) -> list[Trial]:
+        """Paused trials among the best half of their rung, the higher rung first."""
+        found = []
+        for rung in reversed(range(len(RUNGS))):
+            there = [trial for trial in self.shown if trial.at_rung(rung) is not None]
+            ranked = sorted((_loss(trial.at_rung(rung)), trial.number) for trial in there)[: len(there) // ETA]
+            found += [self.trials[number] for loss, number in ranked if self.may_go_on(self.trials[number], rung)]
+        return found
+
+    def last_hope(self) -> list[Trial]:
+        """Nothing else can come, and nothing is complete: the best paused trial of the highest rung goes on."""
+        counts = self.counts()
+        if counts["running"] or counts["complete"]:
+            return []
+        for rung in reversed(range(len(RUNGS))):
+            ranked = sorted((_loss(t.at_rung(rung)), t.number) for t in self.shown if self.may_go_on(t, rung))
+            if ranked:
+                return [self.trials[ranked[0][1]]]
+        return []
+
+    def may_go_on(self, trial: Trial, rung: int) -> bool:
+        if trial.state != "paused" or trial.rung != rung or trial.stop_requested:
+            return False
+        return isinstance(trial.at_rung(rung), float) and self.is_in_space(trial)
 
     def unused(self, fixed: Params) -> list[Params] | None:
         """Configurations that may still be new; None: more than can be counted."""
@@ -215,6 +262,10 @@ class Study:
                 trial.state, trial.order = "waiting", (GIVEN_BACK, at)
 
     def hand_out(self, trial: Trial, token: str, worker: str | None) -> None:
+        if self.promotes and trial.attempt == 0:
+            trial.until_step = RUNGS[0]
+        elif trial.state == "paused":
+            trial.until_step = RUNGS[trial.rung + 1] if trial.rung + 1 < len(RUNGS) else None
         trial.state, trial.token, trial.worker = "running", token, worker
         trial.attempt += 1
         trial.stop_requested, trial.is_released, trial.order = False, False, None
@@ -229,15 +280,31 @@ class Study:
         if isinstance(trial, tuple):
             return trial
         state, values = result.outcome()
-        if trial.state in FINISHED:
-            is_same = trial.state == state and (state == "pruned" or values == trial.values)
-            same_rest = (trial.noise, trial.cost) == (result.noise, result.cost)
+        cost = trial.cost if self.promotes and result.cost is None else result.cost
+        if trial.state in FINISHED or trial.state == state == "paused":
+            is_same = trial.state == state and (state in ("pruned", "paused") or values == trial.values)
+            same_rest = (trial.noise, trial.cost) == (result.noise, cost)
             return OK if is_same and same_rest else (409, "trial-finished-differently")
         if token is not None and token != trial.token:
             return 409, "lease-lost"
+        if state == "paused":
+            return self.pause(trial, result, cost, token)
+        if trial.state == "paused":
+            return 409, "illegal-state"
         if state == "pruned" and trial.last_report is not None:
             values = {"value": trial.last_report}
-        trial.state, trial.values, trial.noise, trial.cost = state, values, result.noise, result.cost
+        trial.state, trial.values, trial.noise, trial.cost = state, values, result.noise, cost
+        trial.token = trial.order = None
+        return OK
+
+    def pause(self, trial: Trial, result: Result, cost: float | None, token: str | None) -> Verdict:
+        """At the rung it was sent to, by whoever runs it; a slow worker's own trial is taken up for it."""
+        is_slow = trial.state == "waiting" and token is not None and not trial.is_released
+        is_there = trial.until_step is not None and trial.rung >= RUNGS.index(trial.until_step)
+        is_first = is_there and min(s for s in trial.by_step if s >= RUNGS[trial.rung]) >= (trial.until_step or 0)
+        if not self.promotes or not is_first or not (trial.state == "running" or is_slow):
+            return 409, "illegal-state"
+        trial.state, trial.noise, trial.cost = "paused", result.noise, cost
         trial.token = trial.order = None
         return OK
 
@@ -259,7 +326,7 @@ class Study:
         kept = trial.reports.get((trial.attempt, step))
         if kept is not None and kept != told:
             return 409, "report-differs"
-        if kept is not None and trial.state in FINISHED:
+        if kept is not None and trial.state in (*FINISHED, "paused"):
             return OK
         verdict = self.speak(trial, token)
         if verdict == OK:
@@ -272,12 +339,17 @@ class Study:
             return OK if trial[1] == "trial-removed" else trial
         return self.speak(trial, token)
 
+    def prunes(self, number: int, value: float) -> bool:
+        """A report of what is not finite is not worth going on, where anybody decides about that."""
+        trial = self.trials[number]
+        return self.promotes and trial.state not in (*FINISHED, "paused", "removed") and not math.isfinite(value)
+
     def word(self, number: int) -> str | None:
         """Why a running trial hears `stop`."""
         trial = self.trials[number]
         if trial.state == "removed":
             return "trial-removed"
-        if trial.state in FINISHED:
+        if trial.state in (*FINISHED, "paused"):
             return None
         return "study-stopped" if self.state == "stopped" else "stop-requested" if trial.stop_requested else None
 
@@ -368,3 +440,7 @@ class Study:
                 known: Mapping[str, Any] = {n: v for n, v in trial.params.items() if n in space.parameters}
                 trial.params = dict(known) if trial.is_partial else space.adapted(trial.params)
         return dropped
+
+
+def _loss(reported: Any) -> float:
+    return reported if isinstance(reported, float) else math.inf
