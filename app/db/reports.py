@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from sqlalchemy import case, func, select, update
+from sqlalchemy import func, select, update
 
 from app.db import rungs
 from app.db.studies import OpenStudy
@@ -117,7 +117,7 @@ def losses(here: OpenStudy, told: Mapping[str, Any]) -> list[float] | None:
 def standing_at_step(here: OpenStudy, trial: Trial, step: int, told: Mapping[str, Any], *, enough: int) -> Standing:
     """How the trial stands among the others' reports at this step; `enough`: how many of those are wanted.
 
-    One objective: its best report so far. Several: the present one, by its non-dominated rank among the newest 512.
+    One objective: its best report so far. Several: the present one, by its rank among the newest 512 trials.
     If fewer reported this very step, the last reports up to it of the newest trials that went as far.
     """
     if not here.definition.is_single:
@@ -128,16 +128,11 @@ def standing_at_step(here: OpenStudy, trial: Trial, step: int, told: Mapping[str
     )
     best: Any = here.session.execute(own).scalar_one()
     is_better = Report.value < best if is_low else Report.value > best
-    n_values, n_better = here.session.execute(
-        select(func.count(), func.sum(case((is_better, 1), else_=0))).where(
-            Report.study_id == here.study.id,
-            Report.step == step,
-            Report.is_current.is_(True),
-            Report.value.is_not(None),
-        )
-    ).one()
+    place = (Report.study_id == here.study.id, Report.step == step, Report.is_current.is_(True))
+    n_values = here.session.execute(select(func.count()).where(*place, Report.value.is_not(None))).scalar_one()
     if n_values > enough or here.study.next_number <= enough:
-        return Standing(n_values - 1, int(n_better or 0))
+        n_better = here.session.execute(select(func.count()).where(*place, is_better)).scalar_one()
+        return Standing(n_values - 1, n_better)
     others = _last_up_to(here, trial, step)
     return Standing(len(others), sum(other < best if is_low else other > best for other in others))
 
@@ -171,14 +166,15 @@ def _last_up_to(here: OpenStudy, trial: Trial, step: int) -> list[float]:
 def _rank_at_step(here: OpenStudy, trial: Trial, step: int, told: Mapping[str, Any]) -> Standing:
     found = here.session.scalars(
         select(Report.values)
+        .join(Trial, Trial.id == Report.trial_id)
         .where(
-            Report.study_id == here.study.id,
+            Trial.study_id == here.study.id,
+            Trial.number >= here.study.next_number - COMPARED,
+            Trial.id != trial.id,
             Report.step == step,
             Report.is_current.is_(True),
-            Report.trial_id != trial.id,
         )
-        .order_by(Report.trial_id.desc())
-        .limit(COMPARED)
+        .order_by(Trial.number)
     )
     rows = [row for row in (losses(here, values) for values in [told, *found]) if row is not None]
     return without_ties(rank(np.array(rows, dtype=np.float64))[0])
@@ -215,8 +211,9 @@ def finals(here: OpenStudy) -> Array:
             .order_by(Trial.value if is_low else Trial.value.desc())
             .limit(1)
         ).scalar_one_or_none()
-        found = [] if best is None else [[best if is_low else -best]] * here.study.n_complete
-        return np.array(found, dtype=np.float64).reshape(-1, 1)
+        if best is None:
+            return np.empty((0, 1))
+        return np.full((here.study.n_complete, 1), best if is_low else -best)
     newest = here.session.scalars(select(Trial.values).where(*feasible).order_by(Trial.number.desc()).limit(COMPARED))
     rows = [row for values in newest if values and (row := losses(here, values)) is not None]
     return np.array(rows, dtype=np.float64).reshape(-1, len(definition.objectives))

@@ -184,7 +184,8 @@ def _best(here: OpenStudy, place: Place, eta: int) -> list[int]:
 
 
 def _newest(here: OpenStudy, place: Place) -> Sequence[Any]:
-    query = select(RungValue.trial_id, RungValue.losses, RungValue.may_go_on).where(*place)
+    several = RungValue.loss.is_(None)  # always so with several objectives: the index has them by trial
+    query = select(RungValue.trial_id, RungValue.losses, RungValue.may_go_on).where(*place, several)
     return here.session.execute(query.order_by(RungValue.trial_id.desc()).limit(COMPARED)).all()
 
 

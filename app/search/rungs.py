@@ -12,7 +12,6 @@ from functools import cached_property
 import numpy as np
 
 from app.search.constraints import Array, Mask
-from app.search.pareto import non_dominated
 
 #: With several objectives a trial is compared with so many others at most: sorting them takes time squared.
 COMPARED = 512
@@ -109,14 +108,21 @@ def rank(losses: Array) -> tuple[Array, Array]:
     """
     n = len(losses)
     ranks, crowding = np.full(n, float(n)), np.zeros(n)
-    left = np.flatnonzero(np.isfinite(losses).all(axis=1))
-    front = 0
-    while len(left):
-        stands = non_dominated(losses[left])
-        here = left[stands]
-        ranks[here], crowding[here] = front, _crowding(losses[here])
-        left = left[~stands]
-        front += 1
+    rows = np.flatnonzero(np.isfinite(losses).all(axis=1))
+    finite = losses[rows]
+    is_no_worse = np.ones((len(rows), len(rows)), dtype=bool)
+    for column in finite.T:
+        is_no_worse &= column[:, None] <= column[None, :]
+    beats = is_no_worse & ~is_no_worse.T  # (n, n): row i beats column j
+    n_above = beats.sum(axis=0)
+    is_left = np.ones(len(rows), dtype=bool)
+    for front in range(len(rows)):
+        here = is_left & (n_above == 0)
+        if not here.any():
+            break
+        ranks[rows[here]], crowding[rows[here]] = front, _crowding(finite[here])
+        n_above -= beats[here].sum(axis=0)
+        is_left &= ~here
     return ranks, crowding
 
 
