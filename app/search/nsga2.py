@@ -20,7 +20,8 @@ from app.search.constraints import Array, Mask
 from app.search.free import Suggestion, pins_of, settled, sobol_point
 from app.search.history import History
 from app.search.parameters import Value
-from app.search.ranking import Indices, best_first, crowding, pending, told
+from app.search.pareto import crowding
+from app.search.ranking import Indices, best_first, pending, told
 from app.search.space import SearchSpace
 
 POPULATION_SIZE = 10

@@ -47,16 +47,19 @@ def thinned(front: Array, most: int) -> Array:
     return front[np.sort(np.argsort(-crowding(front), kind="stable")[:most])]
 
 
-def crowding(Y: Array) -> Array:
-    """(n,) crowding distance of (n, m) rows, infinite at the extremes. Source: Deb et al. 2002, section III-B."""
-    n, m = Y.shape
-    distance = np.zeros(n)
-    for j in range(m):
-        order = np.argsort(Y[:, j], kind="stable")
-        distance[order[[0, -1]]] = np.inf
-        span = float(np.ptp(Y[:, j]))
-        if span > 0 and n > 2:
-            distance[order[1:-1]] += (Y[order[2:], j] - Y[order[:-2], j]) / span
+def crowding(front: Array) -> Array:
+    """(n,) the crowding distance of each row of (n, m): the sides of the box between its neighbours, summed.
+
+    Infinite at the ends of an objective that varies. Source: Deb et al. 2002, section III B.
+    """
+    distance = np.zeros(len(front))
+    for values in front.T:
+        order = np.argsort(values, kind="stable")
+        halves = values[order] / 2  # the range of 1e308 and -1e308 is no double
+        span = halves[-1] - halves[0]
+        if span > 0:
+            distance[order[1:-1]] += (halves[2:] - halves[:-2]) / span
+            distance[order[[0, -1]]] = np.inf
     return distance
 
 

@@ -133,22 +133,6 @@ def fronts(objectives: Array, breach: Array, most: int) -> list[Indices]:
     return named
 
 
-def crowding(front: Array) -> Array:
-    """(n,) the crowding distance of each row of (n, m): the sides of the box between its neighbours, summed.
-
-    Infinite at the ends of an objective that varies. Source: Deb et al. 2002, section III B.
-    """
-    distance = np.zeros(len(front))
-    for values in front.T:
-        order = np.argsort(values, kind="stable")
-        halves = values[order] / 2  # the range of 1e308 and -1e308 is no double
-        span = halves[-1] - halves[0]
-        if span > 0:
-            distance[order[1:-1]] += (halves[2:] - halves[:-2]) / span
-            distance[order[[0, -1]]] = np.inf
-    return distance
-
-
 def contributions(front: Array) -> Array:
     """(n,) the hypervolume that each row of (n, m) alone adds to the others', objectives scaled to the front's range.
 

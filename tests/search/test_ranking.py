@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from app.search.pareto import default_reference, hypervolume
-from app.search.ranking import Told, best_first, contributions, crowding, fronts, samples, told
+from app.search.pareto import crowding, default_reference, hypervolume
+from app.search.ranking import Told, best_first, contributions, fronts, samples, told
 from app.search.space import Float, SearchSpace
 from app.search.suggest import Goal, History, Record
 
