@@ -127,12 +127,37 @@ def check_lease(trial: Trial, token: str | None) -> None:
 
 
 def origin_json(suggestion: Suggestion) -> dict[str, Any]:
+    """What is kept of where a trial came from; `believed` and `pending` are for its explanation, see `app.search.free`.
+
+    `believed.mean` and `.std` have a number for every objective; `pending` holds ranges of numbers.
+    """
     origin: dict[str, Any] = {"source": suggestion.source, "prior_weight": 0.0, "speculated": False}
     if suggestion.why:
         origin["why"] = suggestion.why
     if suggestion.exploration is not None:
         origin["exploration"] = suggestion.exploration
+    if suggestion.pending:
+        origin["pending"] = _ranges(suggestion.pending)
+    believed = {
+        "mean": suggestion.predicted_mean,
+        "std": suggestion.predicted_std,
+        "acquisition": suggestion.acquisition,
+        "feasibility": suggestion.feasibility,
+    }
+    if suggestion.acquisition is not None:
+        origin["believed"] = {name: value for name, value in believed.items() if value is not None}
     return origin
+
+
+def _ranges(numbers: Sequence[int]) -> list[list[int]]:
+    """Rising numbers as [first, last] of every run: a batch of a thousand is one."""
+    ranges: list[list[int]] = []
+    for number in numbers:
+        if ranges and ranges[-1][1] == number - 1:
+            ranges[-1][1] = number
+        else:
+            ranges.append([number, number])
+    return ranges
 
 
 def get(here: OpenStudy, number: int) -> Trial:

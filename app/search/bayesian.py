@@ -282,7 +282,7 @@ class ModelProposer:
         self._embedding = Embedding.of(space)
         self._pins = pins_of(space, fixed)
         self._beliefs: tuple[Array, Acquisition] | None = None
-        self._objective: Modelled | None = None
+        self._objectives: list[Modelled] = []
 
     def __call__(self, number: int, taken: Callable[[str], bool], batch: Sequence[Suggestion]) -> Suggestion | None:
         """The point of one number; None when the space is exhausted."""
@@ -326,6 +326,7 @@ class ModelProposer:
 
     def _build(self, number: int) -> Acquisition:
         m, terms = self._goal.n_objectives, list(self._limits())
+        self._objectives = []
         if m == 1:
             terms += self._improvement(objective_quantity(self._history, 0))
         elif m <= MAX_HYPERVOLUME_OBJECTIVES:
@@ -336,7 +337,8 @@ class ModelProposer:
         return Acquisition(tuple(terms))
 
     def _improvement(self, quantity: Quantity) -> list[Term]:
-        modelled = self._objective = self._model(quantity)
+        modelled = self._model(quantity)
+        self._objectives = [modelled]
         surrogate = modelled.surrogate
         usable = (self._history.is_feasible | self._history.where("pruned"))[modelled.rows]
         order = np.flatnonzero(usable)[np.argsort(modelled.values[usable], kind="stable")][:N_INCUMBENTS]
@@ -349,7 +351,7 @@ class ModelProposer:
 
     def _hypervolume_improvement(self) -> list[Term]:
         models = [self._model(objective_quantity(self._history, j)) for j in range(self._goal.n_objectives)]
-        self._objective = models[0]
+        self._objectives = models
         rows = models[0].rows
         for modelled in models[1:]:
             rows = np.intersect1d(rows, modelled.rows)
@@ -407,22 +409,45 @@ class ModelProposer:
 
     def _centers(self) -> Array:
         """The trials of the lowest posterior mean of the (first) objective."""
-        if self._objective is None:
+        if not self._objectives:
             return np.empty((0, self._space.n_dimensions))
-        surrogate = self._objective.surrogate
+        surrogate = self._objectives[0].surrogate
         order = np.argsort(surrogate.mean_at_trials, kind="stable")[:N_CENTERS]
         return np.clip(surrogate.units[order], 0.0, 1.0)
 
     def _explained(self, params: dict[str, Value], acquisition: Acquisition, row: Array) -> Suggestion:
-        improvement = next((term for term in acquisition.terms if isinstance(term, Improvement)), None)
-        if improvement is None or self._objective is None or self._goal.n_objectives > 1:
-            return Suggestion(params, "gp")
-        prediction = improvement.objective.predict(row[None, :])
-        mean, std = float(prediction.mean[0]), float(prediction.std[0])
-        share = exploration_share(mean, std, improvement.best)
-        native = _native(self._objective.warping, prediction.mean, prediction.std)
-        sign = float(self._goal.signs[0])
-        return Suggestion(params, "gp", None, share, sign * float(native[0][0]), float(native[1][0]))
+        """The suggestion with what the model believes of it; of scalarised objectives it believes nothing singly."""
+        unit = row[None, :]
+        limits = [float(term.value(unit)[0]) for term in acquisition.terms if isinstance(term, Within)]
+        surrogates, share = self._believed(acquisition, unit)
+        beliefs = [
+            native(modelled.warping, prediction.mean, prediction.std)
+            for modelled, prediction in zip(
+                self._objectives, (surrogate.predict(unit) for surrogate in surrogates), strict=False
+            )
+        ]
+        means = [float(sign * mean[0]) for sign, (mean, _) in zip(self._goal.signs, beliefs, strict=False)]
+        return Suggestion(
+            params,
+            "gp",
+            exploration=share,
+            predicted_mean=tuple(means) or None,
+            predicted_std=tuple(float(std[0]) for _, std in beliefs) or None,
+            acquisition=float(acquisition.value(unit)[0]),
+            feasibility=float(np.exp(sum(limits))) if limits else None,
+        )
+
+    def _believed(self, acquisition: Acquisition, unit: Array) -> tuple[Sequence[Surrogate], float | None]:
+        """Every objective's surrogate with the pending trials believed, and the share of exploration of the only one"""
+        for term in acquisition.terms:
+            if isinstance(term, HypervolumeImprovement):
+                return term.objectives, None
+            if isinstance(term, Improvement) and self._goal.n_objectives == 1:
+                prediction = term.objective.predict(unit)
+                return (term.objective,), exploration_share(
+                    float(prediction.mean[0]), float(prediction.std[0]), term.best
+                )
+        return (), None
 
 
 def n_initial(space: SearchSpace) -> int:
@@ -447,12 +472,12 @@ def posterior(
     for j in range(m):
         modelled = model(history, Embedding.of(space), objective_quantity(history, j), seed)
         prediction = modelled.surrogate.predict(units)
-        mean, stds[:, j] = _native(modelled.warping, prediction.mean, prediction.std)
+        mean, stds[:, j] = native(modelled.warping, prediction.mean, prediction.std)
         means[:, j] = goal.signs[j] * mean
     return Posterior(means, stds)
 
 
-def _native(warping: Warping, mean: Array, std: Array) -> tuple[Array, Array]:
+def native(warping: Warping, mean: Array, std: Array) -> tuple[Array, Array]:
     """Median and half the central 68 % interval of the back-transformed belief."""
     width = float(ndtri(0.84134474606854293))
     low, high = warping.backward(mean - width * std), warping.backward(mean + width * std)

@@ -24,16 +24,22 @@ FREE_POINT = 0x0F7EE  # keeps the free points' stream apart from the model's
 class Suggestion:
     """One configuration to evaluate.
 
-    `source` says where it came from, `why` what a reader should know about that; `exploration` is the share of the
-    expected improvement that is owed to uncertainty, in [0, 1]; the prediction is in the user's units.
+    `source` says where it came from, `why` what a reader should know about that. A model's point says what the model
+    believed of it: `exploration` is the share of the expected improvement that is owed to uncertainty, in [0, 1];
+    `predicted_mean` and `predicted_std` have one number for every objective, in the user's units; `acquisition` is the
+    logarithm that was maximised, and `feasibility` the probability of feasibility in it, None where nothing limits it.
+    `pending` are the numbers of the trials that were out for evaluation.
     """
 
     params: dict[str, Value]
     source: str
     why: str | None = None
     exploration: float | None = None
-    predicted_mean: float | None = None
-    predicted_std: float | None = None
+    predicted_mean: tuple[float, ...] | None = None
+    predicted_std: tuple[float, ...] | None = None
+    acquisition: float | None = None
+    feasibility: float | None = None
+    pending: tuple[int, ...] = ()
 
 
 def free_point(

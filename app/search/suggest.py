@@ -7,8 +7,9 @@ alone, so a batch of eight equals eight asks in a row. Price: nothing is carried
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from app.search.draw import MODELLED, draw, first_guess
@@ -83,9 +84,14 @@ def suggest(
         point = propose(number, taken, points)
         if point is None:
             return Suggestions(tuple(points), exhausted=True)
-        points.append(point)
+        points.append(replace(point, pending=(*_below(history.pending_numbers, number), *range(first_number, number))))
         in_batch.add(space.key(point.params))
     return Suggestions(tuple(points), exhausted=False)
+
+
+def _below(numbers: Sequence[int], limit: int) -> Sequence[int]:
+    """Of rising numbers those below the limit."""
+    return numbers[: bisect_left(numbers, limit)]
 
 
 def posterior(

@@ -91,12 +91,21 @@ class StopDocument(Part):
     max_cost: Annotated[FiniteFloat, Field(gt=0)] | None = None
 
 
+class BelievedDocument(Part):
+    mean: list[FiniteFloat] | None = None
+    std: list[FiniteFloat] | None = None
+    acquisition: FiniteFloat
+    feasibility: FiniteFloat | None = None
+
+
 class OriginDocument(Part):
     source: Source
     prior_weight: FiniteFloat = 0.0
     speculated: bool = False
     why: str | None = None
     exploration: FiniteFloat | None = None
+    believed: BelievedDocument | None = None
+    pending: list[tuple[Count, Count]] | None = None
 
 
 class SpaceDocument(Part):

@@ -200,7 +200,23 @@ def test_a_maximised_objective_is_the_mirror_of_a_minimised_one() -> None:
     there = ask(BOX, mirrored, goal=Goal(("maximize",))).points[0]
     assert here.params == there.params
     assert here.predicted_mean is not None
-    assert there.predicted_mean == -here.predicted_mean
+    assert there.predicted_mean == (-here.predicted_mean[0],)
+
+
+def test_a_suggestion_of_two_objectives_says_what_is_believed_of_each_and_who_was_out() -> None:
+    records = [
+        Record(r.number, r.params, "complete", (float(r.params["x0"]), 5.0 - float(r.params["x0"])))
+        for r in trials(BOX, 15, bowl)
+    ]
+    records.append(Record(16, BOX.decode(np.full(5, 0.4)), "pending"))
+    first, second = ask(BOX, records, 2, goal=Goal(("minimize", "maximize")), first_number=17).points
+    x = float(first.params["x0"])
+    assert first.predicted_mean == pytest.approx((x, 5.0 - x), abs=0.5)
+    assert first.predicted_std is not None
+    assert all(std > 0 for std in first.predicted_std)
+    assert first.acquisition is not None
+    assert first.feasibility is None
+    assert (first.pending, second.pending) == ((16,), (16, 17))
 
 
 def test_a_corner_that_was_tried_does_not_hide_the_points_beside_it() -> None:
@@ -321,8 +337,9 @@ def test_whatever_the_history_the_suggestions_are_legal_new_and_finite(
         assert space.check(point.params) == point.params
         assert space.key(point.params) not in taken
         taken.add(space.key(point.params))
-        for number in (point.exploration, point.predicted_mean, point.predicted_std):
+        for number in (point.exploration, point.acquisition, point.feasibility):
             assert number is None or math.isfinite(number)
+        assert all(map(math.isfinite, (point.predicted_mean or ()) + (point.predicted_std or ())))
     assert len(found.points) == count or found.exhausted
 
 
