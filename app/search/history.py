@@ -1,9 +1,11 @@
-"""What a study has seen, as arrays: finished trials and pending ones, each by number.
+"""What a study has seen, as arrays: finished trials in the order of their results, pending ones by number.
 
 Decision: a history only grows. Trials that finish are appended to arrays with room to spare, which every later history
 of the same lineage shares, and whatever is computed from the first n finished trials is kept in the lineage's memo:
-it can never change. Price: a late tell, of a trial before the last finished one, builds the arrays anew; a correction
-or a removal needs a new history from its records.
+it can never change. So the finished ones stand in the order in which they were told (`Record.place`), not by number:
+of sixteen workers hardly one tells in turn. Threads may read histories of a lineage while one of them makes it grow.
+Price: the order of results is part of what a suggestion depends on; a correction or a removal needs a new history from
+its records, and so does a record whose place is before the last one's.
 """
 
 from __future__ import annotations
@@ -35,6 +37,7 @@ class Record:
     """One trial as the model sees it; values and outcomes in the user's units.
 
     fidelity: the part of a full evaluation behind the values, in (0, 1]: a pruned or paused trial has its last report.
+    place: in the order of results; of equal ones the lower number comes first.
     """
 
     number: int
@@ -45,6 +48,7 @@ class Record:
     noise: float | None = None  # standard error of the first objective
     cost: float | None = None
     fidelity: float = 1.0
+    place: int = 0
 
 
 @dataclass(frozen=True)
@@ -84,8 +88,9 @@ class _Columns:
         n_after = self.n_rows + len(rows["numbers"])
         if n_after > len(self.arrays["numbers"]):
             for name, old in self.arrays.items():
-                self.arrays[name] = self._room(name, 2 * n_after)
-                self.arrays[name][: self.n_rows] = old[: self.n_rows]
+                room = self._room(name, 2 * n_after)
+                room[: self.n_rows] = old[: self.n_rows]
+                self.arrays[name] = room  # whole, since other threads may be reading
         for name, array in self.arrays.items():
             array[self.n_rows : n_after] = rows[name]
         self.n_rows = n_after
@@ -106,7 +111,7 @@ class _Lineage:
 class History:
     """The trials of a study.
 
-    n finished ones by number: numbers (n,); units (n, D) unit-cube rows, NaN where not active;
+    n finished ones in the order of their results: numbers (n,); units (n, D) unit-cube rows, NaN where not active;
     objectives (n, m), minimised, NaN where not measured; violations (n, c), outcome minus bound, > 0 where broken, NaN
     where not measured; codes (n,) positions in `STATES`; noise_std (n,) standard errors of the first objective and
     costs (n,), NaN where not told; fidelities (n,) in (0, 1].
@@ -137,7 +142,7 @@ class History:
         Costs what the new trials cost. Raises: InvalidMeasurement, as `of`; ValueError, if a history of this lineage
         grew before: there is only one future.
         """
-        ordered = sorted(records, key=lambda record: record.number)
+        ordered = sorted(records, key=_turn)
         finished = [record for record in ordered if record.state != "pending"]
         pending = dict(self.pending)
         for record in ordered:
@@ -146,18 +151,18 @@ class History:
             else:
                 pending.pop(record.number, None)
         lineage = self._lineage
-        if finished and self.n_finished and finished[0].number < self.numbers[-1]:
-            before = lineage.records[: self.n_finished]
-            return History.of(self.space, self.goal, [*before, *finished, *pending.values()])
-        if finished and lineage.columns.n_rows != self.n_finished:
-            raise ValueError("this history has grown already")
-        rows = self._rows(finished)
-        lineage.columns.append(rows)
-        lineage.records += finished
-        for record in finished:
-            key = self.space.key(record.params)
-            lineage.first_seen.setdefault(key, len(lineage.keys))
-            lineage.keys.append(key)
+        if finished:
+            if self.n_finished and _turn(finished[0]) < _turn(lineage.records[self.n_finished - 1]):
+                before = lineage.records[: self.n_finished]
+                return History.of(self.space, self.goal, [*before, *finished, *pending.values()])
+            if lineage.columns.n_rows != self.n_finished:
+                raise ValueError("this history has grown already")
+            lineage.columns.append(self._rows(finished))
+            lineage.records += finished
+            for record in finished:
+                key = self.space.key(record.params)
+                lineage.first_seen.setdefault(key, len(lineage.keys))
+                lineage.keys.append(key)
         return History(self.space, self.goal, self.n_finished + len(finished), dict(sorted(pending.items())), lineage)
 
     def _rows(self, records: Sequence[Record]) -> dict[str, NDArray[Any]]:
@@ -279,6 +284,10 @@ class History:
     def memo(self) -> dict[Any, Any]:
         """What was computed from the first n finished trials, for whoever needs it again."""
         return self._lineage.memo
+
+
+def _turn(record: Record) -> tuple[int, int]:
+    return record.place, record.number
 
 
 def _told(number: float | None) -> float:

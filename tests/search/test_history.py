@@ -88,3 +88,21 @@ def test_the_order_in_which_results_come_does_not_matter() -> None:
     whole = History.of(SPACE, GOAL, RECORDS)
     assert (grown.keys, grown.states, grown.pending_numbers) == (whole.keys, whole.states, whole.pending_numbers)
     np.testing.assert_array_equal(grown.units, whole.units)
+
+
+def test_finished_trials_stand_in_the_order_of_their_places_and_a_late_number_only_makes_it_grow() -> None:
+    one, two, three = (
+        Record(number, {"x": number / 10, "k": "a"}, "complete", (1.0, 1.0), place=place)
+        for number, place in ((1, 9), (2, 5), (3, 7))
+    )
+    first = History.of(SPACE, GOAL, [two, three])
+    grown = first.grown([one])
+    assert grown.memo is first.memo
+    assert grown.numbers.tolist() == History.of(SPACE, GOAL, [one, two, three]).numbers.tolist() == [2, 3, 1]
+
+
+def test_pending_trials_may_be_added_to_a_history_that_has_grown_already() -> None:
+    older = History.of(SPACE, GOAL, RECORDS)
+    newer = older.grown([Record(7, {"x": 0.9, "k": "a"}, "complete", (1.0, 1.0))])
+    beside = older.grown([Record(8, {"x": 0.8, "k": "a"}, "pending")])
+    assert (beside.n_finished, beside.pending_numbers, newer.n_finished) == (5, (1, 8), 6)
