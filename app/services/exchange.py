@@ -289,10 +289,12 @@ def _import(
     once: Once | None,
 ) -> OpenStudy:
     with store.write() as session:
-        before = idempotency.remembered(session, once)
+        is_free = _is_free(session, project_id, name)
+        before = idempotency.remembered(session, once)  # after the name: who sees it taken by this call sees its key
         if before is not None:
             return studies.open_study(session, Address(project_id, before["name"], before["uid"]))
-        _must_be_free(session, project_id, name)
+        if not is_free:
+            raise NameTaken(f"study {name!r} is there already; import it under another name with ?name=another")
         here = studies.insert(session, project_id, name, definition, settings)
         if session.scalars(select(Study.id).where(Study.uid == whole.uid)).first() is None:
             here.study.uid = whole.uid
@@ -320,12 +322,12 @@ def _parse(version: SpaceDocument, index: int) -> SearchSpace:
         raise
 
 
-def _must_be_free(session: Session, project_id: int, name: str) -> None:
+def _is_free(session: Session, project_id: int, name: str) -> bool:
     try:
         studies.open_study(session, Address(project_id, name))
     except StudyNotFound:
-        return
-    raise NameTaken(f"study {name!r} is there already; import it under another name with ?name=another")
+        return True
+    return False
 
 
 def _fill(here: OpenStudy, whole: StudyDocument) -> None:
