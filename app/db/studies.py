@@ -173,6 +173,7 @@ def insert(
         next_number=1,
         revision=0,
         n_imported=0,
+        n_changes=0,
         paused_seconds=0.0,
         created_at=now,
         **{f"n_{state}": 0 for state in VISIBLE_STATES},

@@ -21,9 +21,11 @@ from sqlalchemy import (
     String,
     Text,
     UniqueConstraint,
+    event,
+    inspect,
     text,
 )
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from app.db.session import UtcDateTime
 from app.lifecycle import VISIBLE_STATES
@@ -120,6 +122,8 @@ class Study(Base):
     n_lost: Mapped[int]
     #: Of the finished ones, those that were never handed out (imports): they do not count towards `max_trials`.
     n_imported: Mapped[int]
+    #: How often a trial changed in what the model sees of it, see `number_changes`.
+    n_changes: Mapped[int] = mapped_column(server_default=text("0"))
 
     first_ask_at: Mapped[datetime | None]
     paused_at: Mapped[datetime | None]
@@ -157,6 +161,7 @@ class Trial(Base):
         Index("ix_trials_study_id_config_key", "study_id", "config_key"),
         Index("ix_trials_study_id_state_waiting", "study_id", "state", "waiting_rank", "waiting_since", "number"),
         Index("ix_trials_study_id_value", "study_id", "state", "value", "number"),
+        Index("ix_trials_study_id_last_change", "study_id", "last_change"),
         Index(
             "ix_trials_lease_expires_at",
             "lease_expires_at",
@@ -218,6 +223,8 @@ class Trial(Base):
     finished_at: Mapped[datetime | None]
     #: The study's revision when it was finished: the order of results, without ties.
     finished_revision: Mapped[int | None]
+    #: Which of the study's changes was its last: whoever has seen n of them reads only the trials beyond n.
+    last_change: Mapped[int] = mapped_column(server_default=text("0"))
 
 
 class Report(Base):
@@ -295,3 +302,33 @@ class IdempotencyKey(Base):
     fingerprint: Mapped[str] = mapped_column(String(64))
     reference: Mapped[dict[str, Any]]
     created_at: Mapped[datetime]
+
+
+#: The columns of a trial from which the model's record of it is made.
+LEARNED_FROM = ("state", "params", "is_partial", "values", "noise", "cost", "last_values")
+
+
+@event.listens_for(Session, "before_flush")
+def number_changes(session: Session, *_: Any) -> None:
+    """Every trial that is written with another word for the model gets the next number of its study's changes.
+
+    Here and not where trials are changed, so that no place can forget it; under the lock on the study's row, as every
+    write. Trials of one transaction are numbered in the order of their results. A number that was given stands: an
+    import brings its own.
+    """
+    changed = [trial for trial in (*session.new, *session.dirty) if isinstance(trial, Trial) and _has_news(trial)]
+    for trial in sorted(changed, key=lambda trial: (trial.finished_revision or 0, trial.number)):
+        study = session.get_one(Study, trial.study_id)
+        study.n_changes += 1
+        trial.last_change = study.n_changes
+
+
+def _has_news(trial: Trial) -> bool:
+    state = inspect(trial)
+    before = state.committed_state
+    if "last_change" in before:
+        return False
+    if not state.has_identity:
+        return True
+    names = LEARNED_FROM if trial.state == "paused" else LEARNED_FROM[:-1]
+    return any(name in before and before[name] != getattr(trial, name) for name in names)

@@ -278,26 +278,44 @@ def give_up(here: OpenStudy, trial: Trial, reason: str) -> None:
 # --- what the model learns from ---------------------------------------------------------------------------------
 
 
+_LEARNED_FROM = (
+    Trial.number,
+    Trial.params,
+    Trial.state,
+    Trial.values,
+    Trial.noise,
+    Trial.cost,
+    Trial.attempt,
+    Trial.last_values,
+    Trial.last_change,
+    Trial.is_partial,
+)
+
+
 def records(here: OpenStudy) -> list[Record]:
     """Finished and pending trials, in one query; a `pruned` or `paused` one counts with its last report.
 
     Lost and removed ones teach nothing, and are there only so that they are not suggested again.
     """
     rows = here.session.execute(
-        select(
-            Trial.number,
-            Trial.params,
-            Trial.state,
-            Trial.values,
-            Trial.noise,
-            Trial.cost,
-            Trial.attempt,
-            Trial.last_values,
-        )
+        select(*_LEARNED_FROM)
         .where(Trial.study_id == here.study.id, is_or_was_tried(), Trial.is_partial.is_(False))
         .order_by(Trial.number)
     ).all()
     return [_record(here.definition, row) for row in rows]
+
+
+def news(here: OpenStudy, seen: int) -> dict[int, Record | None]:
+    """The records of the trials that changed after the study's first `seen` changes, by number; None: it has none."""
+    rows = here.session.execute(
+        select(*_LEARNED_FROM).where(Trial.study_id == here.study.id, Trial.last_change > seen)
+    ).all()
+    return {
+        row.number: None
+        if row.is_partial or (row.state == "removed" and row.attempt == 0)
+        else _record(here.definition, row)
+        for row in rows
+    }
 
 
 #: What the model takes a trial for that is neither finished nor pending.
@@ -324,6 +342,7 @@ def _record(definition: Definition, row: Any) -> Record:
         outcomes=outcomes or None,
         noise=row.noise,
         cost=row.cost,
+        place=row.last_change,
     )
 
 

@@ -1,0 +1,109 @@
+"""Every change of a trial that the model hears of is numbered, and only those."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from sqlalchemy import select
+
+from app.db import keys, studies, trials
+from app.db.session import Store
+from app.db.studies import Address
+from app.db.tables import Study, Trial
+from tests.conftest import Api
+
+
+@pytest.fixture
+def changed(api: Api, store: Store) -> Callable[[], list[int]]:
+    """The numbers of the trials that changed since this was called last, in the order of their changes."""
+    seen = 0
+
+    def look() -> list[int]:
+        nonlocal seen
+        with store.read() as session:
+            study = session.scalars(select(Study)).one()
+            query = select(Trial.number).where(Trial.last_change > seen).order_by(Trial.last_change)
+            seen, found = study.n_changes, list(session.scalars(query))
+        return found
+
+    return look
+
+
+def test_hand_outs_and_results_are_changes_in_the_order_of_the_results(
+    api: Api, changed: Callable[[], list[int]]
+) -> None:
+    api.create(algorithm="random")
+    api.ask(count=3)
+    assert changed() == [1, 2, 3]
+    results = [{"number": 3, "value": 1.0}, {"number": 1, "value": 2.0}]
+    api.call("POST", f"{api.base}/tell", {"results": results}, status=200)
+    assert changed() == [3, 1]
+
+
+def test_what_the_model_does_not_hear_of_is_no_change(api: Api, changed: Callable[[], list[int]]) -> None:
+    api.create(algorithm="random")
+    api.ask(count=2)
+    api.tell(1, value=1.0)
+    changed()
+    api.tell(1, value=1.0)
+    api.report(2, step=1, value=0.5)
+    api.do("heartbeat", 2, checkpoint="here")
+    api.do("stop", 2)
+    api.patch(description="new")
+    api.call("PATCH", f"{api.base}/trials/1", {"metadata": {"seen": True}}, status=200)
+    api.call("PATCH", f"{api.base}/trials/1", {"value": 1.0}, status=200)
+    assert changed() == []
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda api: api.call("PATCH", f"{api.base}/trials/1", {"value": 3.0}, status=200),
+        lambda api: api.call("PATCH", f"{api.base}/trials/1", {"noise": 0.1}, status=200),
+        lambda api: api.remove(1),
+    ],
+)
+def test_corrections_and_removals_are_changes(
+    api: Api, changed: Callable[[], list[int]], change: Callable[[Api], Any]
+) -> None:
+    api.create(algorithm="random")
+    api.ask(count=2)
+    api.tell(1, value=1.0)
+    changed()
+    change(api)
+    assert changed() == [1]
+
+
+def test_retries_releases_and_expiries_are_changes(
+    api: Api, changed: Callable[[], list[int]], age_leases: Callable[[], None]
+) -> None:
+    api.create(algorithm="random")
+    api.ask(count=3)
+    api.tell(1, state="failed")
+    changed()
+    api.do("retry", 1)
+    api.do("release", 2)
+    assert changed() == [1, 2]
+    age_leases()
+    api.get()
+    assert changed() == [3]
+
+
+def test_a_copy_has_the_changes_of_its_original(api: Api, store: Store) -> None:
+    api.create(pruning={"rule": "asha", "min_step": 1, "max_step": 9, "eta": 3, "promote": True}, algorithm="random")
+    api.ask(count=4)
+    for number in (4, 2, 1):
+        api.report(number, step=1, value=number / 4)
+    for number in (4, 2):
+        api.tell(number, state="paused")
+    api.tell(1, value=0.1)
+    api.call("POST", f"{api.base}/copy", {"name": "twin"}, status=201)
+    seen = []
+    with store.read() as session:
+        for name in ("study", "twin"):
+            here = studies.open_study(session, Address(keys.project_id(session, "default"), name))
+            seen.append(trials.records(here))
+            assert here.study.n_changes >= max(record.place for record in seen[-1])
+    assert seen[0] == seen[1]
