@@ -7,8 +7,9 @@ alone, so a batch of eight equals eight asks in a row. Price: nothing is carried
 
 from __future__ import annotations
 
+import itertools
 from bisect import bisect_left
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AVAILABLE", "Goal", "History", "Record", "Suggestion", "Suggestions",
-    "check_options", "choose_algorithm", "free_point", "posterior", "suggest",
+    "check_options", "choose_algorithm", "free_point", "in_turn", "posterior", "suggest",
 ]  # fmt: skip
 
 
@@ -71,22 +72,45 @@ def suggest(
     Raises: Invalid: see `check_options`. Never a numerical error: where the model fails the point is
         space-filling, its source is `fallback` and its `why` says so.
     """
+    points = in_turn(
+        space, goal, history, seed=seed, first_number=first_number, algorithm=algorithm, options=options, fixed=fixed
+    )
+    found = tuple(itertools.islice(points, count))
+    return Suggestions(found, exhausted=len(found) < count)
+
+
+def in_turn(
+    space: SearchSpace,
+    goal: Goal,
+    history: History,
+    *,
+    seed: int,
+    first_number: int,
+    algorithm: str = "auto",
+    options: Mapping[str, Any] | None = None,
+    fixed: Mapping[str, Value] | None = None,
+) -> Iterator[Suggestion]:
+    """The points of `suggest`, each computed when it is asked for; they end when the space is exhausted."""
     settings = check_options(algorithm, options, goal)
     name, _ = choose_algorithm(space, goal, algorithm, history.n_trials)
+    propose = _proposer(name, space, goal, history, seed, settings, fixed)
+    return _each(propose, space, history, first_number)
+
+
+def _each(propose: Proposer, space: SearchSpace, history: History, first_number: int) -> Iterator[Suggestion]:
     in_batch: set[str] = set()
 
     def taken(key: str) -> bool:
         return key in in_batch or history.is_taken(key)
 
-    propose = _proposer(name, space, goal, history, seed, settings, fixed)
     points: list[Suggestion] = []
-    for number in range(first_number, first_number + count):
+    for number in itertools.count(first_number):
         point = propose(number, taken, points)
         if point is None:
-            return Suggestions(tuple(points), exhausted=True)
+            return
         points.append(replace(point, pending=(*_below(history.pending_numbers, number), *range(first_number, number))))
         in_batch.add(space.key(point.params))
-    return Suggestions(tuple(points), exhausted=False)
+        yield points[-1]
 
 
 def _below(numbers: Sequence[int], limit: int) -> Sequence[int]:

@@ -23,6 +23,7 @@ from app.search.suggest import (
     check_options,
     choose_algorithm,
     free_point,
+    in_turn,
     posterior,
     suggest,
 )
@@ -368,3 +369,12 @@ def test_a_free_point_is_none_only_when_nothing_is_left() -> None:
     assert SMALL.key(point.params) == spared
     assert free_point(SMALL, seed=1, number=9, taken=keys) is None
     assert free_point(SMALL, seed=1, number=9, taken=lambda key: key != spared) == point
+
+
+def test_points_in_turn_are_those_of_a_batch() -> None:
+    records = [Record(k + 1, {"x": k / 9, "k": "ab"[k % 2]}, "complete", ((k / 9 - 0.3) ** 2,)) for k in range(9)]
+    space, goal = SearchSpace({"x": Float(0, 1), "k": Categorical(("a", "b"))}), Goal(("minimize",))
+    history = History.of(space, goal, records)
+    batch = suggest(space, goal, history, count=3, seed=4, first_number=10, algorithm="gp").points
+    turn = in_turn(space, goal, history, seed=4, first_number=10, algorithm="gp")
+    assert [next(turn) for _ in range(3)] == list(batch)
