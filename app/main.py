@@ -14,7 +14,7 @@ from typing import Any
 from fastapi import Depends, FastAPI
 from starlette.middleware import Middleware
 
-from app.api import events, exchange, loop, operations, problems, schema, studies, trials
+from app.api import events, exchange, insight, loop, operations, problems, schema, studies, trials
 from app.api.dependencies import authenticate, callers
 from app.api.desk import Desk
 from app.api.middleware import Guarded, Limited, Observed
@@ -51,6 +51,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         end_streams_on_signal(app.state.closing)
         app.state.desk = Desk(store, settings.ask_threads)
         app.state.callers = callers(store, settings)
+        app.state.insights = insight.Insights()
         upkeep = Upkeep(store, settings.sweep_seconds)
         upkeep.start()
         yield
@@ -77,7 +78,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.store = store
     app.state.multiprocess = operations.MULTIPROCESS in os.environ
     problems.install(app)
-    for part in (loop, trials, studies, operations, exchange, events):  # the busiest routes are tried first
+    for part in (loop, trials, studies, insight, operations, exchange, events):  # the busiest routes are tried first
         app.include_router(part.router)
     operations.install_docs(app)
     app.openapi = lambda: schema.document(app)  # type: ignore[method-assign]

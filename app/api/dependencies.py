@@ -21,10 +21,11 @@ from app.settings import Settings
 
 #: Routes that answer without a key, by their exact template. Everything else needs one as soon as one exists.
 PUBLIC: Final = frozenset({"/", "/healthz", "/readyz", "/docs", "/openapi.json"})
-#: GET routes need `read`; others need what stands here, or `write`.
+#: What stands here; else GET routes need `read` and others `write`.
 SCOPES: Final[dict[tuple[str, str], keys.Scope]] = {
     ("DELETE", "/v1/studies/{study}"): "admin",
     ("DELETE", "/v1/studies/{study}/trials/{number}"): "admin",
+    ("POST", "/v1/studies/{study}/predict"): "read",
 }
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$"
