@@ -313,11 +313,10 @@ def number_changes(session: Session, *_: Any) -> None:
     """Every trial that is written with another word for the model gets the next number of its study's changes.
 
     Here and not where trials are changed, so that no place can forget it; under the lock on the study's row, as every
-    write. Trials of one transaction are numbered in the order of their results. A number that was given stands: an
-    import brings its own.
+    write.
     """
     changed = [trial for trial in (*session.new, *session.dirty) if isinstance(trial, Trial) and _has_news(trial)]
-    for trial in sorted(changed, key=lambda trial: (trial.finished_revision or 0, trial.number)):
+    for trial in changed:
         study = session.get_one(Study, trial.study_id)
         study.n_changes += 1
         trial.last_change = study.n_changes
@@ -326,8 +325,6 @@ def number_changes(session: Session, *_: Any) -> None:
 def _has_news(trial: Trial) -> bool:
     state = inspect(trial)
     before = state.committed_state
-    if "last_change" in before:
-        return False
     if not state.has_identity:
         return True
     names = LEARNED_FROM if trial.state == "paused" else LEARNED_FROM[:-1]

@@ -287,7 +287,6 @@ _LEARNED_FROM = (
     Trial.cost,
     Trial.attempt,
     Trial.last_values,
-    Trial.last_change,
     Trial.is_partial,
 )
 
@@ -342,7 +341,6 @@ def _record(definition: Definition, row: Any) -> Record:
         outcomes=outcomes or None,
         noise=row.noise,
         cost=row.cost,
-        place=row.last_change,
     )
 
 

@@ -4,7 +4,8 @@ Decision: whatever is fitted is a function of the first c finished trials, where
 at first, then about every tenth part more). Between two fits the covariance's factor grows row by row, always in the
 order of the trials' numbers. So a process that has just started finds, to the last bit, what one that has followed the
 study from its first trial has in its memo, and nothing has to be stored. Price: after a restart the first ask fits
-once.
+once. Only trials before the first one that is still out count for c, or those far behind the newest: the late tells of
+sixteen workers would otherwise each change what was just fitted.
 
 Cost is bounded: hyperparameters see at most 250 trials, the posterior at most 500: the best, the latest, those near the
 best and a seeded random rest.
@@ -107,10 +108,12 @@ class Posterior:
 class _Base:
     """What is settled at a checkpoint: which of the quantity's values are kept (positions), and their factor.
 
+    last_number: of the trials it was made from; it holds while there are as many up to that number.
     warping: at the checkpoint; it carries told standard errors over until the next.
     """
 
     made_for: Hashable
+    last_number: int
     kept: Indices
     factor: Factor
     warping: Warping
@@ -118,11 +121,15 @@ class _Base:
 
 @dataclass(frozen=True)
 class _Grown:
-    """A base's factor after more trials were appended, up to the quantity's first n values."""
+    """A base's factor after more trials were appended, with these numbers.
+
+    n_whole: after so many of them it was last made anew from all rows: its leading block is that of no older factor.
+    """
 
     base: _Base
-    n: int
+    numbers: NDArray[np.int64]
     factor: Factor
+    n_whole: int = 0
 
 
 def checkpoint(n: int) -> int:
@@ -144,27 +151,44 @@ def model(history: History, embedding: Embedding, quantity: Quantity, seed: int)
     Raises: FitFailed, NotPositiveDefinite.
     """
     n = len(quantity.rows)
-    c = checkpoint(n)
+    numbers = history.numbers[quantity.rows]
+    n_settled = _count_up_to(numbers, history.settled_number)
+    c = checkpoint(n_settled if 2 * n_settled >= n else n)
     made_for = (c, seed, quantity.variant)
     grown: _Grown | None = history.memo.get(quantity.name)
-    if grown is None or grown.base.made_for != made_for or grown.n > n:
+    if grown is None or grown.base.made_for != made_for or _count_up_to(numbers, grown.base.last_number) != c:
         base = _settled(history, embedding, quantity, c, made_for)
-        grown = _Grown(base, c, base.factor)
-    base, factor = grown.base, grown.factor
+        grown = _Grown(base, numbers[:0], base.factor)
+    base, n_kept, after = grown.base, len(grown.base.kept), numbers[c:]
+    n_same, n_whole = _n_common(grown.numbers, after), grown.n_whole
+    factor = grown.factor.first(n_kept + n_same)
+    if n_same < n_whole:
+        factor, n_same, n_whole = base.factor, 0, 0
     positions = np.concatenate([base.kept, np.arange(c, n)])
     rows = quantity.rows[positions]
-    for k in range(grown.n, n):
-        i = len(base.kept) + k - c
+    for k in range(n_same, len(after)):
+        i = n_kept + k
         try:
-            factor = factor.with_row(history.units[rows[i]], float(_told_variance(quantity, base.warping, k)))
+            factor = factor.with_row(history.units[rows[i]], float(_told_variance(quantity, base.warping, c + k)))
         except NotPositiveDefinite:
             told = _told_variances(quantity, base.warping, positions[: i + 1])
-            factor = Factor.of(embedding, base.factor.theta, history.units[rows[: i + 1]], told)
-    history.memo[quantity.name] = _Grown(base, n, factor)
+            factor, n_whole = Factor.of(embedding, base.factor.theta, history.units[rows[: i + 1]], told), k + 1
+    history.memo[quantity.name] = _Grown(base, after, factor, n_whole)
     values = quantity.values(n)[positions]
     warping = Warping.fit(values) if quantity.is_warped else Warping.none()
     told_std = np.sqrt(_told_variances(quantity, warping, positions))
     return Modelled(factor.given(warping.forward(values)), warping, rows, values, told_std)
+
+
+def _count_up_to(numbers: NDArray[np.int64], number: int) -> int:
+    return int(np.searchsorted(numbers, number, side="right"))
+
+
+def _n_common(one: NDArray[np.int64], other: NDArray[np.int64]) -> int:
+    """How many numbers both begin with."""
+    n = min(len(one), len(other))
+    differ = np.flatnonzero(one[:n] != other[:n])
+    return int(differ[0]) if len(differ) else n
 
 
 def _settled(history: History, embedding: Embedding, quantity: Quantity, c: int, made_for: Hashable) -> _Base:
@@ -177,7 +201,8 @@ def _settled(history: History, embedding: Embedding, quantity: Quantity, c: int,
     told = _told_variances(quantity, warping, kept)
     fitted = _informative(units[kept], values[kept], MAX_FITTED, rng)
     theta = fit(embedding, units[kept][fitted], y[kept][fitted], told[fitted], rng, N_FIT_STARTS)
-    return _Base(made_for, kept, Factor.of(embedding, theta, units[kept], told), warping)
+    last_number = int(history.numbers[quantity.rows[c - 1]])
+    return _Base(made_for, last_number, kept, Factor.of(embedding, theta, units[kept], told), warping)
 
 
 def _seed_of(made_for: Hashable) -> int:

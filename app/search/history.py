@@ -1,20 +1,20 @@
-"""What a study has seen, as arrays: finished trials in the order of their results, pending ones by number.
+"""What a study has seen, as arrays: finished trials and pending ones, each by number.
 
 Decision: a history only grows. Trials that finish are appended to arrays with room to spare, which every later history
-of the same lineage shares, and whatever is computed from the first n finished trials is kept in the lineage's memo:
-it can never change. So the finished ones stand in the order in which they were told (`Record.place`), not by number:
-of sixteen workers hardly one tells in turn. Threads may read histories of a lineage while one of them makes it grow.
-Price: the order of results is part of what a suggestion depends on; a correction or a removal needs a new history from
-its records, and so does a record whose place is before the last one's.
+of the same lineage shares. Of several workers hardly one tells in turn: a late tell, of a trial before the last
+finished one, copies the arrays with its row put in between. The memo stays, for whatever was computed from trials that
+are still the first ones; who keeps something there says from which. Threads may read histories of a lineage while one
+of them makes it grow. Price: a correction or a removal needs a new history from its records.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,7 @@ from app.search.constraints import Array, Mask
 from app.search.parameters import Value
 from app.search.space import SearchSpace
 
+T = TypeVar("T")
 State = Literal["complete", "pruned", "failed", "infeasible", "pending"]
 Direction = Literal["minimize", "maximize"]
 Side = Literal["at_most", "at_least"]
@@ -31,13 +32,14 @@ Side = Literal["at_most", "at_least"]
 STATES: tuple[State, ...] = ("complete", "pruned", "failed", "infeasible", "pending")
 _CODES = {state: code for code, state in enumerate(STATES)}
 
+MAX_LATE = 64  # numbers: a trial that is further behind the newest result is not waited for
+
 
 @dataclass(frozen=True)
 class Record:
     """One trial as the model sees it; values and outcomes in the user's units.
 
     fidelity: the part of a full evaluation behind the values, in (0, 1]: a pruned or paused trial has its last report.
-    place: in the order of results; of equal ones the lower number comes first.
     """
 
     number: int
@@ -48,7 +50,6 @@ class Record:
     noise: float | None = None  # standard error of the first objective
     cost: float | None = None
     fidelity: float = 1.0
-    place: int = 0
 
 
 @dataclass(frozen=True)
@@ -95,23 +96,51 @@ class _Columns:
             array[self.n_rows : n_after] = rows[name]
         self.n_rows = n_after
 
+    def merged(self, before: Sequence[int], rows: Mapping[str, NDArray[Any]]) -> _Columns:
+        """New arrays with the rows put in before these positions."""
+        merged = copy(self)
+        merged.arrays = {
+            name: np.insert(array[: self.n_rows], before, rows[name], axis=0) for name, array in self.arrays.items()
+        }
+        merged.n_rows += len(before)
+        return merged
+
 
 @dataclass
 class _Lineage:
     """What the histories of a growing study share."""
 
     columns: _Columns
-    first_seen: dict[str, int] = field(default_factory=dict)  # configuration's key -> its first finished trial
+    first_seen: dict[str, int] = field(default_factory=dict)  # configuration's key -> how many were finished before
     keys: list[str] = field(default_factory=list)
     records: list[Record] = field(default_factory=list)
     memo: dict[Any, Any] = field(default_factory=dict)
+    has_ended: bool = False  # another goes on, with a late tell put in
+
+    def append(self, records: Sequence[Record], keys: Sequence[str], rows: Mapping[str, NDArray[Any]]) -> None:
+        self.columns.append(rows)
+        self.records += records
+        self.keys += keys
+
+    def merged(self, records: Sequence[Record], keys: Sequence[str], rows: Mapping[str, NDArray[Any]]) -> _Lineage:
+        """With trials put in by number; this one has ended."""
+        numbers = self.columns.arrays["numbers"][: self.columns.n_rows]
+        before = np.searchsorted(numbers, rows["numbers"]).tolist()
+        self.has_ended = True
+        return _Lineage(
+            self.columns.merged(before, rows),
+            self.first_seen,
+            _put_in(self.keys, before, keys),
+            _put_in(self.records, before, records),
+            self.memo,
+        )
 
 
 @dataclass(frozen=True)
 class History:
     """The trials of a study.
 
-    n finished ones in the order of their results: numbers (n,); units (n, D) unit-cube rows, NaN where not active;
+    n finished ones by number: numbers (n,); units (n, D) unit-cube rows, NaN where not active;
     objectives (n, m), minimised, NaN where not measured; violations (n, c), outcome minus bound, > 0 where broken, NaN
     where not measured; codes (n,) positions in `STATES`; noise_std (n,) standard errors of the first objective and
     costs (n,), NaN where not told; fidelities (n,) in (0, 1].
@@ -139,10 +168,10 @@ class History:
     def grown(self, records: Iterable[Record]) -> History:
         """With trials that are new, and with the results of those that were pending here.
 
-        Costs what the new trials cost. Raises: InvalidMeasurement, as `of`; ValueError, if a history of this lineage
-        grew before: there is only one future.
+        Costs what the new trials cost, and after a late tell a copy of the arrays. Raises: InvalidMeasurement, as `of`;
+        ValueError, if a history of this lineage grew before: there is only one future.
         """
-        ordered = sorted(records, key=_turn)
+        ordered = sorted(records, key=lambda record: record.number)
         finished = [record for record in ordered if record.state != "pending"]
         pending = dict(self.pending)
         for record in ordered:
@@ -152,17 +181,15 @@ class History:
                 pending.pop(record.number, None)
         lineage = self._lineage
         if finished:
-            if self.n_finished and _turn(finished[0]) < _turn(lineage.records[self.n_finished - 1]):
-                before = lineage.records[: self.n_finished]
-                return History.of(self.space, self.goal, [*before, *finished, *pending.values()])
-            if lineage.columns.n_rows != self.n_finished:
+            if lineage.has_ended or lineage.columns.n_rows != self.n_finished:
                 raise ValueError("this history has grown already")
-            lineage.columns.append(self._rows(finished))
-            lineage.records += finished
-            for record in finished:
-                key = self.space.key(record.params)
-                lineage.first_seen.setdefault(key, len(lineage.keys))
-                lineage.keys.append(key)
+            rows, keys = self._rows(finished), [self.space.key(record.params) for record in finished]
+            if self.n_finished and finished[0].number < self.numbers[-1]:
+                lineage = lineage.merged(finished, keys, rows)
+            else:
+                lineage.append(finished, keys, rows)
+            for k, key in enumerate(keys, start=self.n_finished):
+                lineage.first_seen.setdefault(key, k)
         return History(self.space, self.goal, self.n_finished + len(finished), dict(sorted(pending.items())), lineage)
 
     def _rows(self, records: Sequence[Record]) -> dict[str, NDArray[Any]]:
@@ -241,6 +268,16 @@ class History:
         """(n,) identities of the finished trials' configurations."""
         return tuple(self._lineage.keys[: self.n_finished])
 
+    @cached_property
+    def settled_number(self) -> int:
+        """Up to this number hardly a result is still to come: all of them are finished, or the newest is far ahead."""
+        numbers, n = self.numbers, self.n_finished
+        if n == 0:
+            return 0
+        gaps = np.flatnonzero(numbers != np.arange(1, n + 1))
+        n_in_turn = int(gaps[0]) if len(gaps) else n
+        return max(n_in_turn, int(numbers[-1]) - min(MAX_LATE, n // 4))
+
     def where(self, *states: State) -> Mask:
         """(n,) True for finished trials in one of the states."""
         return np.asarray(np.isin(self.codes, [_CODES[state] for state in states]), dtype=bool)
@@ -282,12 +319,22 @@ class History:
 
     @property
     def memo(self) -> dict[Any, Any]:
-        """What was computed from the first n finished trials, for whoever needs it again."""
+        """What was computed from the first n finished trials, for whoever needs it again.
+
+        A late tell may have come among those n since: what is kept says up to which number, and how many they were.
+        """
         return self._lineage.memo
 
 
-def _turn(record: Record) -> tuple[int, int]:
-    return record.place, record.number
+def _put_in(old: Sequence[T], before: Sequence[int], new: Sequence[T]) -> list[T]:
+    """As `np.insert`, for rising positions."""
+    merged: list[T] = []
+    start = 0
+    for position, item in zip(before, new, strict=True):
+        merged += old[start:position]
+        merged.append(item)
+        start = position
+    return merged + list(old[start:])
 
 
 def _told(number: float | None) -> float:

@@ -146,6 +146,13 @@ class Factor:
             added=np.append(self.added, added),
         )
 
+    def first(self, n: int) -> Factor:
+        """Of the first n rows alone: a Cholesky factor's leading block is one."""
+        if n == len(self.Z):
+            return self
+        L = self.L[:n, :n].copy(order="F")
+        return replace(self, units=self.units[:n], Z=self.Z[:n], X=self.X[:n], L=L, added=self.added[:n])
+
     def given(self, y: Array) -> Surrogate:
         """The process conditioned on (n,) standardised values of the trials."""
         alpha = dpotrs(self.L, y - self.hyper.mean, lower=1)[0]

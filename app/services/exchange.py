@@ -144,7 +144,6 @@ class TrialDocument(Part):
     started_at: Instant | None = None
     finished_at: Instant | None = None
     finished_revision: Count | None = None
-    last_change: Count | None = None
     reports: list[ReportDocument] = Field(default_factory=list)
 
 
@@ -347,7 +346,6 @@ def _fill(here: OpenStudy, whole: StudyDocument) -> None:
         whole.created_at,
     )
     made = [_trial(here, one) for one in whole.trials]
-    study.n_changes = max((trial.last_change for trial in made), default=0)
     session.add_all(made)
     session.flush()
     for trial, one in zip(made, whole.trials, strict=True):
@@ -363,8 +361,6 @@ def _fill(here: OpenStudy, whole: StudyDocument) -> None:
 def _trial(here: OpenStudy, one: TrialDocument) -> Trial:
     definition = here.definition
     fields = one.model_dump(exclude={"reports", "metadata", "state", "values", "feasible", "reason", "origin"})
-    if one.last_change is None:  # exported before there were such numbers: results keep their order
-        fields["last_change"] = one.finished_revision or 0
     missing = one.state == "complete" and not set(definition.measured) <= set(one.values or {})
     if missing:
         raise Invalid(
@@ -396,7 +392,6 @@ def _pause_again(here: OpenStudy, trial: Trial) -> None:
     if not here.definition.pruning.promote or rungs.highest(here, trial) is None:
         return
     here.recount(trial, "paused")
-    trial.last_change = trial.last_change  # a number that was given stands
     trial.waiting_rank = trial.waiting_since = None
     rungs.mark(here, trial)
 

@@ -1,6 +1,7 @@
 """Trials numbered by their last change, so that an ask reads only what changed since the process last looked.
 
-Until now every modelled ask read every trial of the study. Results that are there already keep their order.
+Until now every modelled ask read every trial of the study. Those that are there already have not changed since: no
+process remembers any of them.
 
 Revision ID: 0003
 Revises: 0002
@@ -18,8 +19,6 @@ down_revision = "0002"
 def upgrade() -> None:
     op.add_column("studies", sa.Column("n_changes", sa.BigInteger(), nullable=False, server_default=sa.text("0")))
     op.add_column("trials", sa.Column("last_change", sa.BigInteger(), nullable=False, server_default=sa.text("0")))
-    op.execute("UPDATE trials SET last_change = coalesce(finished_revision, 0)")
-    op.execute("UPDATE studies SET n_changes = revision")
     op.create_index("ix_trials_study_id_last_change", "trials", ["study_id", "last_change"])
 
 

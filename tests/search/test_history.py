@@ -90,15 +90,29 @@ def test_the_order_in_which_results_come_does_not_matter() -> None:
     np.testing.assert_array_equal(grown.units, whole.units)
 
 
-def test_finished_trials_stand_in_the_order_of_their_places_and_a_late_number_only_makes_it_grow() -> None:
-    one, two, three = (
-        Record(number, {"x": number / 10, "k": "a"}, "complete", (1.0, 1.0), place=place)
-        for number, place in ((1, 9), (2, 5), (3, 7))
-    )
-    first = History.of(SPACE, GOAL, [two, three])
-    grown = first.grown([one])
-    assert grown.memo is first.memo
-    assert grown.numbers.tolist() == History.of(SPACE, GOAL, [one, two, three]).numbers.tolist() == [2, 3, 1]
+def test_a_late_tell_keeps_the_memo_and_leaves_older_histories_as_they_were() -> None:
+    late = Record(3, {"x": 0.5, "k": "a"}, "complete", (1.0, 2.0), (6.0, 2.5))
+    older = History.of(SPACE, GOAL, [record for record in RECORDS if record.number != 3])
+    newer = older.grown([late])
+    assert newer.memo is older.memo
+    assert (older.numbers.tolist(), newer.numbers.tolist()) == ([2, 4, 5, 6], [2, 3, 4, 5, 6])
+    assert [history.is_taken(SPACE.key(late.params)) for history in (older, newer)] == [False, True]
+    with pytest.raises(ValueError, match="grown already"):
+        older.grown([Record(8, {"x": 0.8, "k": "a"}, "complete", (1.0, 1.0))])
+    last = newer.grown([Record(8, {"x": 0.8, "k": "a"}, "complete", (1.0, 1.0))])
+    assert last.numbers.tolist() == [2, 3, 4, 5, 6, 8]
+
+
+def test_trials_are_settled_up_to_the_first_gap_or_far_behind_the_newest() -> None:
+    def settled(numbers: list[int]) -> int:
+        records = [Record(n, {"x": n / 1000, "k": "a"}, "complete", (1.0, 1.0)) for n in numbers]
+        return History.of(SPACE, GOAL, records).settled_number
+
+    assert settled([]) == 0
+    assert settled([1, 2, 3]) == 3
+    assert settled([1, 2, 3, 5]) == 4
+    assert settled([*range(1, 41), *range(60, 100)]) == 79
+    assert settled([*range(1, 300), *range(400, 900)]) == 835
 
 
 def test_pending_trials_may_be_added_to_a_history_that_has_grown_already() -> None:
