@@ -45,7 +45,7 @@ MAX_FITTED = 250
 MAX_CONDITIONED = 400  # at a checkpoint; as many as MAX_INTERVAL come to it until the next
 EVERY_TRIAL = 20
 INTERVAL_SHARE, MAX_INTERVAL = 0.1, 50
-N_FIT_STARTS = 1  # from the prior's mode; three measured no better
+N_ROUGH, N_POLISHING = 50, 12  # trials of a first rough fit, and steps that improve it on all that count
 UNPROVEN_NOISE = 1e-3  # variance, standardised: a fitted noise this small may stand for roughness the kernel lacks
 N_INCUMBENTS = 250
 N_CENTERS = 4
@@ -54,6 +54,8 @@ MAX_TOLD_STD = 10.0  # standardised units: such a trial says nothing
 MAX_HYPERVOLUME_OBJECTIVES = 3
 MAX_FRONT = (64, 24)  # points of the front that count, for two and three objectives
 AUGMENTATION = 0.05
+DEMANDED_PER_TIE, MAX_DEMANDED = 0.2, 1.5  # standardised improvement
+FULL_EFFORT = 200  # trials up to which the maximiser looks at all its candidates
 REFERENCE_SPAN = 0.5  # standardised: a front without extent still has something to improve
 MODEL_STREAM, POINT_STREAM, WEIGHT_STREAM = 0x0F17, 0x0A5C, 0x0E16
 
@@ -200,9 +202,16 @@ def _settled(history: History, embedding: Embedding, quantity: Quantity, c: int,
     y = warping.forward(values)
     told = _told_variances(quantity, warping, kept)
     fitted = _informative(units[kept], values[kept], MAX_FITTED, rng)
-    theta = fit(embedding, units[kept][fitted], y[kept][fitted], told[fitted], rng, N_FIT_STARTS)
+    theta = _fitted(embedding, units[kept][fitted], y[kept][fitted], told[fitted], rng)
     last_number = int(history.numbers[quantity.rows[c - 1]])
     return _Base(made_for, last_number, kept, Factor.of(embedding, theta, units[kept], told), warping)
+
+
+def _fitted(embedding: Embedding, units: Array, y: Array, told: Array, rng: np.random.Generator) -> Array:
+    """From few trials a fit is cheap, and leads to where the fit from many has only to be polished."""
+    few = _informative(units, y, N_ROUGH, rng)
+    theta = fit(embedding, units[few], y[few], told[few])
+    return theta if len(few) == len(y) else fit(embedding, units, y, told, theta, N_POLISHING)
 
 
 def _seed_of(made_for: Hashable) -> int:
@@ -372,7 +381,8 @@ class ModelProposer:
         told = modelled.told_std[modelled.told_std > 0]
         told_variance = float(np.median(told)) ** 2 if len(told) else 0.0
         noise_std = float(np.sqrt(max(surrogate.noise_variance - UNPROVEN_NOISE, 0.0) + told_variance))
-        return [Improvement(surrogate, float(surrogate.mean_at_trials[order].min()), noise_std)]
+        best = float(surrogate.mean_at_trials[order].min()) - _demanded(modelled.values[usable])
+        return [Improvement(surrogate, best, noise_std)]
 
     def _hypervolume_improvement(self) -> list[Term]:
         models = [self._model(objective_quantity(self._history, j)) for j in range(self._goal.n_objectives)]
@@ -423,7 +433,7 @@ class ModelProposer:
     def _first_unused(
         self, acquisition: Acquisition, rng: np.random.Generator, pins: Array, taken: Callable[[str], bool]
     ) -> Suggestion | None:
-        rows = maximize(self._space, acquisition, rng, self._centers(), pins)
+        rows = maximize(self._space, acquisition, rng, self._centers(), pins, self._effort)
         for start in range(0, len(rows), 8):
             some = rows[start : start + 8]
             for row, codes in zip(some, self._space.codes_of_units(some), strict=True):
@@ -431,6 +441,11 @@ class ModelProposer:
                 if params is not None and not taken(self._space.key(params)):
                     return self._explained(params, acquisition, row)
         return None
+
+    @property
+    def _effort(self) -> float:
+        n = max((len(modelled.rows) for modelled in self._objectives), default=1)
+        return min(1.0, FULL_EFFORT / n)
 
     def _centers(self) -> Array:
         """The trials of the lowest posterior mean of the (first) objective."""
@@ -473,6 +488,16 @@ class ModelProposer:
                     float(prediction.mean[0]), float(prediction.std[0]), term.best
                 )
         return (), None
+
+
+def _demanded(values: Array) -> float:
+    """By how much, standardised, the next trial should beat the best of (n,) values.
+
+    Trials that met the best value once more, to the last bit, say that it is a plateau: a model that expects a slope
+    there would stay for ever.
+    """
+    n_ties = int((values == values.min()).sum()) - 1
+    return min(DEMANDED_PER_TIE * n_ties, MAX_DEMANDED)
 
 
 def n_initial(space: SearchSpace) -> int:

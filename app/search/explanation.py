@@ -19,7 +19,7 @@ class Neighbour:
     """A row among those given.
 
     distance: Euclidean, in ranges of the parameters; two choices, and being active or not, are one apart.
-    likeness: the model's correlation of the two configurations, in (0, 1], its trend left out; None without a model.
+    likeness: the model's correlation of the two configurations, in (0, 1]; None without a model.
     """
 
     row: int

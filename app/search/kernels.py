@@ -75,17 +75,6 @@ class Embedding:
         """For every unordered column the features of its choices, and the origin for none of them."""
         return tuple(np.vstack([np.eye(m) / SQRT2, np.zeros(m)]) for _, m in self.choices)
 
-    @cached_property
-    def centring(self) -> Array:
-        """(F,) the factors of `centred`."""
-        return np.where(np.arange(len(self.columns)) < len(self.plain), 2.0, SQRT2)
-
-    def centred(self, features: Array) -> Array:
-        """(n, F) features moved to about [-1, 1], with 0 for the middle of a number and for what is not active."""
-        moved = features * self.centring
-        moved[:, : len(self.plain)] -= 1.0
-        return moved
-
     def pull_back(self, units: Array, gradient: Array) -> Array:
         """A gradient in features (n, F) as one in the unit cube (n, D); zero for choices and where not active."""
         result = np.zeros((units.shape[0], self.n_columns))
@@ -151,15 +140,3 @@ def matern52_with_slope(Z1: Array, Z2: Array, amplitude: float) -> tuple[Array, 
     slope *= t
     slope *= 5.0 / 3.0
     return covariance, slope
-
-
-def quadratic(X1: Array, X2: Array) -> Array:
-    """(1 + x₁·x₂ / F)², (n, m): a Bayesian second-order polynomial with all cross terms, as a covariance.
-
-    Args:
-        X1, X2: (n, F) and (m, F), centred features as `Embedding.centred` gives them.
-    """
-    product = X1 @ (X2.T / X1.shape[1])
-    product += 1.0
-    product *= product
-    return np.asarray(product, dtype=np.float64)

@@ -27,15 +27,21 @@ N_SHORTENINGS = 12
 
 
 def maximize(
-    space: SearchSpace, acquisition: Acquisition, rng: np.random.Generator, centers: Array, pins: Array
+    space: SearchSpace,
+    acquisition: Acquisition,
+    rng: np.random.Generator,
+    centers: Array,
+    pins: Array,
+    effort: float = 1.0,
 ) -> Array:
     """Rows (k, D) of the unit cube as they will be evaluated, legal, the best first.
 
     Args:
         centers: (c, D) configurations around which candidates are thrown, the most promising first.
         pins: (D,) columns held at a value, NaN where free.
+        effort: the part of all candidates that is looked at, in (0, 1]: of a large model each costs more.
     """
-    candidates = _candidates(space, rng, centers, pins)
+    candidates = _candidates(space, rng, centers, pins, effort)
     if not len(candidates):
         return candidates
     scores = acquisition.value(candidates)
@@ -61,12 +67,12 @@ def _leader_count(space: SearchSpace) -> int:
     return 64 if space.size is None else 256
 
 
-def _candidates(space: SearchSpace, rng: np.random.Generator, centers: Array, pins: Array) -> Array:
+def _candidates(space: SearchSpace, rng: np.random.Generator, centers: Array, pins: Array, effort: float) -> Array:
     """Snapped legal rows: spread over the space, and around the centres."""
-    parts = [feasible.draw(space, rng, N_RANDOM, pins)]
+    parts = [feasible.draw(space, rng, round(effort * N_RANDOM), pins)]
     whole = np.where(np.isnan(centers), rng.random(centers.shape), centers)
     for radius in RADII:
-        near = np.repeat(whole, N_NEAR, axis=0)
+        near = np.repeat(whole, round(effort * N_NEAR), axis=0)
         moved = rng.random(near.shape) < max(0.3, 2.0 / max(space.n_dimensions, 1))
         step = radius * rng.standard_normal(near.shape)
         for j, levels in enumerate(space.n_levels):

@@ -19,8 +19,6 @@ AMPLITUDE_LOG_STD = 1.5
 NOISE_LOG_MEAN = float(np.log(1e-4))  # variance, in standardised units: experiments repeat to about a percent
 NOISE_LOG_STD = 3.0
 MEAN_STD = 1.0
-TREND_LOG_MEAN = float(np.log(0.03))  # variance at the middle of the space; a corner has four times as much
-TREND_LOG_STD = 1.5
 
 
 @dataclass(frozen=True)
@@ -33,28 +31,22 @@ class LogDensity:
 
 @dataclass(frozen=True)
 class HyperPrior:
-    """The prior over θ: log ℓ₁ … log ℓ_D, log amplitude, log noise variance, mean, log trend variance; (D + 4,)."""
+    """The prior over θ: log ℓ₁ … log ℓ_D, log amplitude, log noise variance and mean; (D + 3,)."""
 
     n_columns: int
 
     @property
     def mode(self) -> Array:
-        """(D + 4,) where the density is highest."""
+        """(D + 3,) where the density is highest."""
         level = np.log(0.5 * np.sqrt(max(self.n_columns, 1)))
-        return np.concatenate([np.full(self.n_columns, level), [0.0, NOISE_LOG_MEAN, 0.0, TREND_LOG_MEAN]])
+        return np.concatenate([np.full(self.n_columns, level), [0.0, NOISE_LOG_MEAN, 0.0]])
 
     def log_density(self, theta: Array) -> LogDensity:
-        """At (D + 4,); the level m is integrated out: log ℓ ~ N(mode, 0.7² I + 0.7² 1 1ᵀ)."""
+        """At (D + 3,); the level m is integrated out: log ℓ ~ N(mode, 0.7² I + 0.7² 1 1ᵀ)."""
         off = theta - self.mode
         lengths, others = off[: self.n_columns], off[self.n_columns :]
         share = LEVEL_STD**2 / (SPREAD_STD**2 + LEVEL_STD**2 * self.n_columns)
         pull = (lengths - share * lengths.sum()) / SPREAD_STD**2
-        weights = np.array([AMPLITUDE_LOG_STD, NOISE_LOG_STD, MEAN_STD, TREND_LOG_STD]) ** -2.0
+        weights = np.array([AMPLITUDE_LOG_STD, NOISE_LOG_STD, MEAN_STD]) ** -2.0
         gradient = -np.concatenate([pull, others * weights])
         return LogDensity(0.5 * float(off @ gradient), gradient)
-
-    def sample(self, rng: np.random.Generator) -> Array:
-        """(D + 4,) one draw."""
-        spread = SPREAD_STD * rng.standard_normal(self.n_columns) + LEVEL_STD * rng.standard_normal()
-        others = rng.standard_normal(4) * np.array([AMPLITUDE_LOG_STD, NOISE_LOG_STD, 0.0, TREND_LOG_STD])
-        return np.asarray(self.mode + np.concatenate([spread, others]), dtype=np.float64)

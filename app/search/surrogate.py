@@ -4,15 +4,13 @@ Notation, used in this folder throughout:
 
     U       (n, D)  configurations as rows of the unit cube, NaN where not active
     Z       (n, F)  their features divided by length scales, see `kernels`
-    X       (n, F)  their features centred, for the trend
     y       (n,)    standardised objective, minimised
     K       (n, n)  covariance of y, noise included
     L       (n, n)  lower Cholesky factor of K
     alpha   (n,)    K⁻¹ (y − mean)
-    theta   (D + 4,) log length scales, log amplitude, log noise variance, mean, log trend variance
+    theta   (D + 3,) log length scales, log amplitude, log noise variance, mean
 
-The covariance is a Matérn-5/2 with a length scale for every parameter plus a trend, a Bayesian quadratic polynomial:
-from few trials it says where the objective falls as a whole, which a stationary kernel cannot extrapolate.
+The covariance is a Matérn-5/2 with a length scale for every parameter.
 Hyperparameters are a maximum of the posterior (marginal likelihood times `priors.HyperPrior`), by L-BFGS-B with
 analytic gradients.
 """
@@ -28,16 +26,14 @@ from scipy.optimize import minimize
 
 from app.errors import FitFailed, NotPositiveDefinite
 from app.search.constraints import Array
-from app.search.kernels import Embedding, matern52, matern52_with_slope, quadratic
+from app.search.kernels import Embedding, matern52, matern52_with_slope
 from app.search.priors import HyperPrior, LogDensity
 
 JITTERS = (0.0, 1e-10, 1e-8, 1e-6, 1e-4)  # relative to the amplitude: repeated trials make K singular
-MIN_NOISE, MAX_NOISE = 1e-8, 1.0
 LENGTH_BOUNDS = (np.log(5e-3), np.log(1e3))
 AMPLITUDE_BOUNDS = (np.log(1e-3), np.log(1e3))
+NOISE_BOUNDS = (np.log(1e-8), 0.0)
 MEAN_BOUNDS = (-5.0, 5.0)
-TREND_BOUNDS = (np.log(1e-6), np.log(1e2))
-MAX_ITERATIONS = 60
 FAILED = 1e12  # objective of the search where K cannot be factorised
 
 
@@ -67,15 +63,12 @@ class Hyperparameters:
     amplitude: float
     noise_variance: float
     mean: float
-    trend_variance: float
 
     @classmethod
     def of(cls, embedding: Embedding, theta: Array) -> Hyperparameters:
         D = embedding.n_columns
-        amplitude, noise_variance, trend_variance = np.exp(theta[[D, D + 1, D + 3]]).tolist()
-        return cls(
-            np.exp(-theta[:D])[embedding.columns], amplitude, noise_variance, float(theta[D + 2]), trend_variance
-        )
+        amplitude, noise_variance = np.exp(theta[[D, D + 1]]).tolist()
+        return cls(np.exp(-theta[:D])[embedding.columns], amplitude, noise_variance, float(theta[D + 2]))
 
 
 @dataclass(frozen=True)
@@ -91,7 +84,6 @@ class Factor:
     hyper: Hyperparameters
     units: Array
     Z: Array
-    X: Array
     L: Array
     added: Array
     jitter: float
@@ -103,17 +95,15 @@ class Factor:
         Raises: NotPositiveDefinite, if no jitter of the ladder makes K factorisable.
         """
         hyper = Hyperparameters.of(embedding, theta)
-        features = embedding.features(units)
-        Z, X = features * hyper.inverse_lengths, embedding.centred(features)
+        Z = embedding.features(units) * hyper.inverse_lengths
         covariance = matern52(Z, Z, hyper.amplitude)
-        covariance += hyper.trend_variance * quadratic(X, X)
         for jitter in JITTERS:
             added = hyper.noise_variance + told_variance + jitter * hyper.amplitude
             K = covariance.T.copy(order="F")
             K.reshape(-1, order="F")[:: len(Z) + 1] += added
             L, info = dpotrf(K, lower=1, clean=1, overwrite_a=1)
             if info == 0 and (len(L) == 0 or np.isfinite(L[-1, -1])):
-                return cls(embedding, theta, hyper, units, Z, X, L, added, jitter)
+                return cls(embedding, theta, hyper, units, Z, L, added, jitter)
         raise NotPositiveDefinite(f"the covariance of {len(Z)} trials has no Cholesky factor")
 
     def with_row(self, unit: Array, told_variance: float) -> Factor:
@@ -123,12 +113,10 @@ class Factor:
         """
         hyper, n = self.hyper, len(self.Z)
         row = unit[None, :]
-        features = self.embedding.features(row)
-        z, x = features * hyper.inverse_lengths, self.embedding.centred(features)
+        z = self.embedding.features(row) * hyper.inverse_lengths
         k = matern52(self.Z, z, hyper.amplitude)
-        k += hyper.trend_variance * quadratic(self.X, x)
         added = hyper.noise_variance + told_variance + self.jitter * hyper.amplitude
-        own = hyper.amplitude + float(self._trend_at(x)[0]) + added
+        own = hyper.amplitude + added
         v = dtrsm(1.0, self.L, k, lower=1)[:, 0] if n else np.empty(0)
         left = own - float(v @ v)
         if not left > 1e-12 * own:
@@ -141,7 +129,6 @@ class Factor:
             self,
             units=np.vstack([self.units, row]),
             Z=np.vstack([self.Z, z]),
-            X=np.vstack([self.X, x]),
             L=L,
             added=np.append(self.added, added),
         )
@@ -151,18 +138,12 @@ class Factor:
         if n == len(self.Z):
             return self
         L = self.L[:n, :n].copy(order="F")
-        return replace(self, units=self.units[:n], Z=self.Z[:n], X=self.X[:n], L=L, added=self.added[:n])
+        return replace(self, units=self.units[:n], Z=self.Z[:n], L=L, added=self.added[:n])
 
     def given(self, y: Array) -> Surrogate:
         """The process conditioned on (n,) standardised values of the trials."""
         alpha = dpotrs(self.L, y - self.hyper.mean, lower=1)[0]
         return Surrogate(self, alpha, y - self.added * alpha)  # (covariance + added) alpha = y - mean
-
-    def _trend_at(self, X: Array) -> Array:
-        """(m,) the trend's own variance."""
-        return np.asarray(
-            self.hyper.trend_variance * (1.0 + np.einsum("ij,ij->i", X, X) / X.shape[1]) ** 2, dtype=np.float64
-        )
 
 
 @dataclass(frozen=True)
@@ -196,39 +177,25 @@ class Surrogate:
     def predict(self, units: Array) -> Prediction:
         """At (m, D) rows."""
         factor, hyper = self.factor, self.factor.hyper
-        features = self.embedding.features(units)
-        Z_new, X_new = features * hyper.inverse_lengths, self.embedding.centred(features)
+        Z_new = self.embedding.features(units) * hyper.inverse_lengths
         K_new_train = matern52(Z_new, factor.Z, hyper.amplitude)
-        K_new_train += hyper.trend_variance * quadratic(X_new, factor.X)
         v = dtrsm(1.0, factor.L, K_new_train.T, lower=1)
-        variance = hyper.amplitude + factor._trend_at(X_new) - np.einsum("ij,ij->j", v, v)
+        variance = hyper.amplitude - np.einsum("ij,ij->j", v, v)
         return Prediction(hyper.mean + K_new_train @ self.alpha, self._std(variance))
 
     def predict_with_gradient(self, units: Array) -> PredictionGradient:
         """At (m, D) rows, with derivatives."""
         factor, hyper = self.factor, self.factor.hyper
-        features = self.embedding.features(units)
-        Z_new, X_new = features * hyper.inverse_lengths, self.embedding.centred(features)
-        n_features = X_new.shape[1]
+        Z_new = self.embedding.features(units) * hyper.inverse_lengths
         K_new_train, slope = matern52_with_slope(Z_new, factor.Z, hyper.amplitude)
-        root = X_new @ (factor.X.T / n_features)
-        root += 1.0
-        K_new_train += hyper.trend_variance * root**2
         v = dtrsm(1.0, factor.L, K_new_train.T, lower=1)
         w = dtrsm(1.0, factor.L, v, lower=1, trans_a=1).T
-        trend_variance = factor._trend_at(X_new)
-        std = self._std(hyper.amplitude + trend_variance - np.einsum("ij,ij->j", v, v))
+        std = self._std(hyper.amplitude - np.einsum("ij,ij->j", v, v))
         mean = hyper.mean + K_new_train @ self.alpha
         # dk(z, z_i)/dz = slope (z_i - z); the mean weighs these by alpha, the variance by -2 w
         by_alpha, by_w = slope * self.alpha, slope * w
         d_mean = (by_alpha @ factor.Z - by_alpha.sum(axis=1)[:, None] * Z_new) * hyper.inverse_lengths
         d_variance = (by_w @ factor.Z - by_w.sum(axis=1)[:, None] * Z_new) * (-2.0 * hyper.inverse_lengths)
-        # the trend: dk(x, x_i)/dx = 2 t (1 + x·x_i/F) x_i / F
-        root *= 2.0 * hyper.trend_variance / n_features
-        widths = self.embedding.centring
-        d_mean += ((root * self.alpha) @ factor.X) * widths
-        own = (4.0 / n_features) * np.sqrt(hyper.trend_variance * trend_variance)
-        d_variance += (own[:, None] * X_new - 2.0 * ((root * w) @ factor.X)) * widths
         d_std = d_variance / (2.0 * std[:, None])
         return PredictionGradient(
             mean, std, self.embedding.pull_back(units, d_mean), self.embedding.pull_back(units, d_std)
@@ -251,73 +218,59 @@ class Surrogate:
 
 
 def fit(
-    embedding: Embedding, units: Array, y: Array, told_variance: Array, rng: np.random.Generator, n_starts: int
+    embedding: Embedding, units: Array, y: Array, told_variance: Array, start: Array | None = None, n_steps: int = 60
 ) -> Array:
-    """The hyperparameters (D + 4,) of the highest posterior density found from the prior's mode and random draws.
+    """The hyperparameters (D + 3,) of the highest posterior density found, from the prior's mode or a better start.
 
-    Args: as in `Factor`; n_starts: how many searches, the first from the mode.
-    Raises: FitFailed, if no start leads to a finite density.
+    Args: as in `Factor`; n_steps: evaluations of the density, about.
+    Raises: FitFailed, if the density is finite nowhere on the way.
     """
     prior = HyperPrior(embedding.n_columns)
     features = embedding.features(units)
-    X = embedding.centred(features)
-    trend = quadratic(X, X)
-    bounds = [LENGTH_BOUNDS] * embedding.n_columns + [
-        AMPLITUDE_BOUNDS,
-        (np.log(MIN_NOISE), np.log(MAX_NOISE)),
-        MEAN_BOUNDS,
-        TREND_BOUNDS,
-    ]
-    lows, highs = np.array(bounds).T
 
     def loss(theta: Array) -> tuple[float, Array]:
-        density = log_posterior(embedding, features, trend, y, told_variance, theta, prior)
+        density = log_posterior(embedding, features, y, told_variance, theta, prior)
         return -density.value, -density.gradient
 
-    starts = [prior.mode, *(prior.sample(rng) for _ in range(n_starts - 1))]
-    best_value, best = FAILED, None
-    for start in starts:
-        found = minimize(
-            loss,
-            np.clip(start, lows, highs),
-            jac=True,
-            method="L-BFGS-B",
-            bounds=bounds,
-            options={"maxiter": MAX_ITERATIONS, "ftol": 1e-6, "gtol": 1e-3},
-        )
-        if np.isfinite(found.fun) and found.fun < best_value:
-            best_value, best = float(found.fun), np.asarray(found.x, dtype=np.float64)
-    if best is None:
+    bounds = [LENGTH_BOUNDS] * embedding.n_columns + [AMPLITUDE_BOUNDS, NOISE_BOUNDS, MEAN_BOUNDS]
+    lows, highs = np.array(bounds).T
+    found = minimize(
+        loss,
+        np.clip(prior.mode if start is None else start, lows, highs),
+        jac=True,
+        method="L-BFGS-B",
+        bounds=bounds,
+        options={"maxiter": n_steps, "maxfun": n_steps, "ftol": 1e-5, "gtol": 1e-2},
+    )
+    if not (np.isfinite(found.fun) and found.fun < FAILED):
         raise FitFailed(f"no hyperparameters explain the {len(y)} trials")
-    return best
+    return np.asarray(found.x, dtype=np.float64)
 
 
 def log_posterior(
     embedding: Embedding,
     features: Array,
-    trend: Array,
     y: Array,
     told_variance: Array,
     theta: Array,
     prior: HyperPrior,
 ) -> LogDensity:
-    """log p(y | theta) + log p(theta) and its gradient (D + 4,); -1e12 and a zero gradient where K has no factor.
+    """log p(y | theta) + log p(theta) and its gradient (D + 3,); -1e12 and a zero gradient where K has no factor.
 
     Args:
-        features: (n, F).  trend: (n, n) `quadratic` of the centred features.
+        features: (n, F).
     Source: Rasmussen & Williams 2006, eq. 5.8 and 5.9.
     """
     n, D = len(y), embedding.n_columns
-    amplitude, noise_variance, trend_variance = np.exp(theta[[D, D + 1, D + 3]]).tolist()
+    amplitude, noise_variance = np.exp(theta[[D, D + 1]]).tolist()
     mean = theta[D + 2]
     Z = features * np.exp(-theta[:D])[embedding.columns]
     covariance, slope = matern52_with_slope(Z, Z, amplitude)
-    K = trend_variance * trend
-    K += covariance
+    K = covariance.copy()
     K.reshape(-1)[:: n + 1] += noise_variance + told_variance
     L, info = dpotrf(K.T, lower=1, clean=0, overwrite_a=1)
     if info != 0 or not np.isfinite(L[-1, -1]):
-        return LogDensity(-FAILED, np.zeros(D + 4))
+        return LogDensity(-FAILED, np.zeros(D + 3))
     residual = y - mean
     alpha = dpotrs(L, residual, lower=1)[0]
     log_determinant = 2.0 * float(np.log(np.diagonal(L)).sum())
@@ -329,11 +282,10 @@ def log_posterior(
     likelihood = -0.5 * float(residual @ alpha) - 0.5 * log_determinant - 0.5 * n * np.log(2.0 * np.pi)
     slope *= W
     per_feature = 2.0 * (slope.sum(axis=1) @ Z**2 - np.einsum("ij,ij->j", Z, slope @ Z))
-    gradient = np.empty(D + 4)
+    gradient = np.empty(D + 3)
     gradient[:D] = 0.5 * np.bincount(embedding.columns, weights=per_feature, minlength=D)
     gradient[D] = 0.5 * float(np.vdot(W, covariance))
     gradient[D + 1] = 0.5 * noise_variance * float(np.trace(W))
     gradient[D + 2] = float(alpha.sum())
-    gradient[D + 3] = 0.5 * trend_variance * float(np.vdot(W, trend))
     belief = prior.log_density(theta)
     return LogDensity(likelihood + belief.value, gradient + belief.gradient)

@@ -7,12 +7,13 @@ import pytest
 
 from app.search.kernels import Embedding
 from app.search.leave_one_out import leave_one_out, rank_correlation
+from app.search.priors import HyperPrior
 from app.search.space import Float, SearchSpace
 from app.search.surrogate import Factor
 
 BOX = SearchSpace({"x": Float(0, 1), "y": Float(0, 1)})
-THETA = np.log([0.4, 0.7, 1.5, 0.02, 1.0, 0.1])
-THETA[4] = 0.3  # the mean is not a logarithm
+THETA = HyperPrior(2).mode
+THETA[:4], THETA[4] = np.log([0.4, 0.7, 1.5, 0.02]), 0.3
 
 
 def test_the_closed_form_equals_conditioning_on_all_but_one() -> None:
