@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from anyio import CapacityLimiter
 from anyio.to_thread import run_sync
@@ -200,6 +200,61 @@ async def importance(
             )
             for one in found
         ]
+    )
+
+
+# --- warnings ---------------------------------------------------------------------------------------------------
+
+
+class Finding(Answer):
+    """One finding, what to do about it, and the numbers behind it."""
+
+    code: Annotated[
+        Literal[
+            "constant-objective",
+            "log-scale",
+            "many-failures",
+            "many-infeasible",
+            "many-lost",
+            "model-cannot-predict",
+            "no-effect",
+            "noise-exceeds-signal",
+            "nothing-feasible",
+            "optimum-at-bound",
+            "plateau",
+            "space-nearly-exhausted",
+            "stagnation",
+        ],
+        Field(description="Stable: a script can test it"),
+    ]
+    severity: Annotated[
+        Literal["serious", "warning", "info"],
+        Field(description="serious: the study cannot succeed so; warning: it loses by it; info: good to know"),
+    ]
+    message: str
+    parameter: str | None
+    objective: str | None
+    evidence: dict[str, Any]
+    patch: Annotated[dict[str, Any] | None, Field(description="Send it to `PATCH …/space`, if that is the remedy")]
+
+
+class Warnings(Answer):
+    items: Annotated[list[Finding], Field(description="The gravest first; empty: nothing to complain about")]
+    trials_known: Annotated[int, Field(description="Trials with a result")]
+    note: Annotated[str | None, Field(description="What was not looked at, and why")]
+
+
+@router.get("/warnings", summary="What a specialist would say")
+async def warnings(address: AddressDep, store: StoreDep, insights: InsightsDep) -> Warnings:
+    """Findings that chance hardly makes; those of the model need 20 results, and 5 for every parameter."""
+    found = await insights.compute(partial(insight.advise, store, address))
+    note = None
+    if found.why_no_model is not None:
+        note = f"the model could not be made ({found.why_no_model}): bounds, noise and effects were not looked at"
+    elif found.n_measured < found.needed:
+        note = f"bounds, noise and effects are looked at from {found.needed} results on; there are {found.n_measured}"
+    return Warnings(
+        items=[Finding.model_validate(one) for one in found.items], trials_known=found.n_measured, note=note
     )
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Literal, cast
 
-from sqlalchemy import ColumnElement, and_, case, or_, select
+from sqlalchemy import ColumnElement, and_, case, func, or_, select
 from sqlalchemy.orm import Session
 
 from app.db.session import database_now
@@ -422,6 +422,19 @@ def measured(here: OpenStudy) -> Sequence[Trial]:
         )
         .order_by(Trial.number)
     ).all()
+
+
+def reasons(here: OpenStudy, state: TrialState, *, limit: int) -> list[tuple[str, int]]:
+    """Why trials are in that state, as their workers said it, with how many say so; the most frequent first."""
+    count = func.count()
+    rows = here.session.execute(
+        select(Trial.reason, count)
+        .where(Trial.study_id == here.study.id, Trial.state == state, Trial.reason.is_not(None))
+        .group_by(Trial.reason)
+        .order_by(count.desc(), Trial.reason)
+        .limit(limit)
+    )
+    return [(str(reason), int(n)) for reason, n in rows]
 
 
 def every(here: OpenStudy) -> Sequence[Trial]:

@@ -18,15 +18,18 @@ from app.db.session import Store
 from app.db.studies import Address, OpenStudy
 from app.db.tables import Trial
 from app.definition import Definition
-from app.errors import FieldError, Invalid, NoResultYet, SpaceViolation
+from app.errors import FieldError, Invalid, NoResultYet, NumericalError, SpaceViolation
 from app.search.constraints import Array, Mask
 from app.search.history import History, Record
 from app.search.parameters import Fixed
 from app.search.space import SearchSpace
 from app.services.edit_study import adapted
+from app.services.plan import is_modelled
 from app.services.turns import short_turns
 
 if TYPE_CHECKING:  # half a second for SciPy that other answers need not wait for
+    from app.search import advice
+    from app.search.advice import Advice
     from app.search.bayesian import Modelled
     from app.search.belief import Belief
     from app.search.explanation import Hindsight
@@ -241,6 +244,62 @@ def _importance(study: Seen, j: int) -> ObjectiveImportance:
     return ObjectiveImportance(
         study.definition.objectives[j].name, quality(modelled, space.n_dimensions), number, items
     )
+
+
+# --- warnings ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Advised:
+    """needed: results before the findings of the model are among them.  why_no_model: if it could not be made."""
+
+    items: Sequence[Advice]
+    n_measured: int
+    needed: int
+    why_no_model: str | None
+
+
+def advise(store: Store, address: Address) -> Advised:
+    """What a specialist would say about the study; never a numerical error."""
+    from app.search import advice as core
+
+    with reading(store, address) as here:
+        study, is_guided = seen(here), is_modelled(here)
+        counts = here.study.counts()
+        reasons = trials.reasons(here, "failed", limit=3) if counts["failed"] else []
+    endings = core.Endings(
+        **{state: counts[state] for state in ("complete", "pruned", "failed", "infeasible", "lost")}, reasons=reasons
+    )
+    definition, needed = study.definition, core.needed_trials(study.space)
+    objectives: list[core.Objective] = []
+    why_no_model = None
+    with short_turns():
+        if study.has_model and study.n_measured >= needed:
+            try:
+                objectives = [_modelled(study, j) for j in range(len(definition.objectives))]
+            except NumericalError as error:
+                why_no_model = error.detail
+        items = core.advise(
+            study.space,
+            definition.goal,
+            study.history,
+            endings,
+            objectives,
+            [objective.name for objective in definition.objectives],
+            [outcome.name for outcome in definition.outcomes],
+            is_guided=is_guided,
+            seed=definition.seed,
+        )
+    return Advised(items, study.n_measured, needed, why_no_model)
+
+
+def _modelled(study: Seen, j: int) -> advice.Objective:
+    from app.search.advice import Objective
+    from app.search.importance import importance
+
+    modelled = study.objective(j)
+    found = importance(study.space, modelled, seed=study.definition.seed)
+    return Objective(study.definition.objectives[j].name, modelled, found)
 
 
 # --- explanation ------------------------------------------------------------------------------------------------

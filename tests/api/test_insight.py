@@ -255,3 +255,71 @@ def test_an_explanation_of_no_trial_is_404(api: Api) -> None:
     assert get(api, "trials/99/explanation", status=404)["code"] == "trial-not-found"
     api.remove(2)
     assert get(api, "trials/2/explanation", status=404)["code"] == "trial-removed"
+
+
+# --- warnings ---------------------------------------------------------------------------------------------------
+
+
+def test_a_study_that_has_hardly_begun_is_not_complained_about(api: Api) -> None:
+    tuned(api, 4, space={"x": {"type": "float", "low": 0.1, "high": 1}, "lr": SPACE["lr"]})
+    found = get(api, "warnings")
+    assert found["items"] == []
+    assert found["trials_known"] == 4
+    assert "from 20 results on" in found["note"]
+
+
+def test_the_patch_of_a_warning_is_taken_by_the_space(api: Api) -> None:
+    api.create(space={"x": {"type": "float", "low": 1, "high": 10}, "y": {"type": "float", "low": 0, "high": 1}})
+    for k in range(30):
+        x, y = 1 + 9 * ((k * 0.618) % 1), (k * 0.755) % 1
+        api.add(params={"x": x, "y": y}, value=(x / 10 - 1.5) ** 2 + (y - 0.4) ** 2)
+    for y in (0.3, 0.4, 0.5):
+        api.add(params={"x": 10, "y": y}, value=0.25 + (y - 0.4) ** 2)
+    found = get(api, "warnings")
+    assert found["note"] is None
+    (warning,) = found["items"]
+    assert (warning["code"], warning["parameter"], warning["objective"]) == ("optimum-at-bound", "x", "value")
+    edited = api.call("PATCH", f"{api.base}/space", warning["patch"], status=200)
+    assert edited["space"]["x"]["high"] == warning["patch"]["x"]["high"] == 13.0
+    assert edited["usable_trials"] == 33
+
+
+def test_failures_are_warned_of_with_their_reasons(api: Api) -> None:
+    api.create()
+    for k in range(10):
+        trial = api.one()
+        if k % 2:
+            api.tell(trial["number"], value=float(k))
+        else:
+            api.tell(trial["number"], state="failed", reason="CUDA out of memory")
+    (warning,) = get(api, "warnings")["items"]
+    assert (warning["code"], warning["severity"]) == ("many-failures", "warning")
+    assert warning["evidence"]["reasons"] == [{"reason": "CUDA out of memory", "count": 5}]
+    assert (warning["parameter"], warning["objective"], warning["patch"]) == (None, None, None)
+
+
+def test_warnings_of_several_objectives_name_theirs(api: Api) -> None:
+    unit = {"type": "float", "low": 0, "high": 1}
+    api.create(space={"x": unit, "y": unit}, objectives=[{"name": "loss"}, {"name": "ms"}])
+    for k in range(24):
+        x, y = (k * 0.618) % 1, (k * 0.755) % 1
+        api.add(params={"x": x, "y": y}, values={"loss": (x - 0.5) ** 2 + (y - 0.4) ** 2, "ms": 3.0})
+    (warning,) = get(api, "warnings")["items"]
+    assert (warning["code"], warning["severity"], warning["objective"]) == ("constant-objective", "serious", "ms")
+
+
+def test_every_code_that_can_come_is_in_the_document(api: Api) -> None:
+    import ast
+    from pathlib import Path
+
+    import app.search.advice as core
+
+    made = {
+        node.args[0].value
+        for node in ast.walk(ast.parse(Path(core.__file__).read_text()))
+        if isinstance(node, ast.Call)
+        and getattr(node.func, "id", "") == "Advice"
+        and isinstance(node.args[0], ast.Constant)
+    }
+    schemas = api.client.get("/openapi.json").json()["components"]["schemas"]
+    assert set(schemas["Finding"]["properties"]["code"]["enum"]) == made
