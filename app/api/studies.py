@@ -404,6 +404,7 @@ def get_best(
         definition.goal,
         History.of(definition.space, definition.goal, records),
         [trial.params for trial in candidates],
+        seed=definition.seed,
     )
     mean = belief.mean[:, 0]
     return TrialOut.of(candidates[int(np.argmin(mean) if definition.direction == "minimize" else np.argmax(mean))])

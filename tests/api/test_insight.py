@@ -60,6 +60,16 @@ def test_predictions_come_in_order_in_the_units_of_the_objective(api: Api) -> No
     assert found["model"]["value"]["trials_used"] == 20
 
 
+def test_a_deviation_far_from_all_trials_stays_within_reason(api: Api) -> None:
+    unit = {"type": "float", "low": 0, "high": 1}
+    api.create(space={"x": unit, "y": unit}, direction="maximize")
+    for k in range(20):  # an accuracy that mostly lies near its best
+        x = 0.1 * ((k * 0.618) % 1)
+        api.add(params={"x": x, "y": (k * 0.755) % 1}, value=0.95 - x**2 if k % 7 else 0.1)
+    (far,) = predict(api, {"x": 1, "y": 1})["items"]
+    assert 0 < far["std"]["value"] < 1
+
+
 def test_a_prediction_names_the_trials_with_just_these_parameters(api: Api) -> None:
     tuned(api)
     trial = api.trial(9)
