@@ -40,7 +40,10 @@ def test_the_python_lines_find_the_minimum(server: Server) -> None:
 
 
 def test_the_curl_lines_create_ask_and_tell(server: Server) -> None:
-    three, shell = (block for language, block in BLOCKS if language == "sh")
+    three, shell, insight = (block for language, block in BLOCKS if language == "sh")
     assert three.count("curl ") == 3, "the README promises three calls"
     assert '"state":"complete"' in run(server, ["sh", "-ec"], three).splitlines()[-1]
     assert "trial 2 tries lr=" in run(server, ["sh", "-ec"], shell)
+    answers = run(server, ["sh", "-ec"], insight)
+    for word in ("improvement_probability", "total_interval", "when_suggested", '"items":[]'):
+        assert word in answers

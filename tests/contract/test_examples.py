@@ -396,3 +396,20 @@ def test_the_model_learns_differently_from_the_endings(store: Any, api: Api) -> 
     assert [(record.state, record.values) for record in records] == [
         ("complete", (1.0,)), ("pruned", (0.5,)), ("failed", None), ("infeasible", None), ("pending", None),
     ]  # fmt: skip
+
+
+def test_what_the_model_says_of_a_point_of_a_trial_and_of_the_study(api: Api) -> None:
+    api.study = "digits-svm"
+    definition = json.loads(STUDY) | {"pruning": "off", "stop": {}}
+    send(api, "PUT", api.base, json.dumps(definition), status=201)
+    for k in range(8):
+        api.tell(api.one()["number"], value=0.9 + 0.01 * k)
+    params = api.trial(8)["params"]
+    (predicted,) = send(api, "POST", f"{api.base}/predict", json.dumps({"params": [params]}), status=200)["items"]
+    assert set(predicted["mean"]) == set(predicted["std"]) == {"value"}
+    explained = api.call("GET", f"{api.base}/trials/8/explanation", status=200)
+    assert {"mean", "std", "acquisition", "exploration", "nearest", "pending"} <= set(explained["when_suggested"])
+    assert explained["prior"]["weight"] == 0
+    assert isinstance(api.call("GET", f"{api.base}/warnings", status=200)["items"], list)
+    (found,) = api.call("GET", f"{api.base}/importance", status=200)["objectives"]
+    assert [item["parameter"] for item in found["parameters"]] == list(definition["space"])
