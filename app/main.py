@@ -19,6 +19,8 @@ from app.api.dependencies import authenticate, callers
 from app.api.desk import Desk
 from app.api.middleware import Guarded, Limited, Observed
 from app.db.session import Store
+from app.services.memory import Memory
+from app.services.speculate import Speculation
 from app.services.upkeep import Upkeep
 from app.settings import Settings
 
@@ -49,13 +51,19 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         store.check()
         app.state.closing = asyncio.Event()
         end_streams_on_signal(app.state.closing)
-        app.state.desk = Desk(store, settings.ask_threads)
+        memory = Memory()
+        speculation = Speculation(store, memory) if settings.speculate else None
+        app.state.desk = Desk(store, settings.ask_threads, memory, speculation)
         app.state.callers = callers(store, settings)
         app.state.insights = insight.Insights()
         upkeep = Upkeep(store, settings.sweep_seconds)
         upkeep.start()
+        if speculation is not None:
+            speculation.start()
         yield
         app.state.closing.set()
+        if speculation is not None:
+            speculation.stop()
         upkeep.stop()
         store.dispose()
 

@@ -35,6 +35,8 @@ class Settings(BaseModel):
     max_json_depth: Annotated[int, Field(ge=8, le=200)] = 64
     #: Computations of suggestions at one time in one process; asks beyond wait without holding a thread.
     ask_threads: Annotated[int, Field(ge=1, le=64)] = 2
+    #: Compute the next suggestion of a study as soon as a result was told, before anybody asks.
+    speculate: bool = True
     #: Seconds between two sweeps of expired leases (they also expire whenever their study is touched).
     sweep_seconds: Annotated[float, Field(gt=0)] = 5.0
 

@@ -18,7 +18,7 @@ ALLOWED = {
 }
 NUMERIC = {"numpy", "scipy", "sklearn", "cmaes"}
 #: Services that are parts of one verb: `ask` is told in several modules.
-PARTS_OF_ASK = {"plan", "spare", "stopping", "turns"}
+PARTS_OF_ASK = {"histories", "lines", "memory", "plan", "spare", "speculate", "stopping", "turns"}
 
 
 def imports(path: Path) -> Iterator[str]:

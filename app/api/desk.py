@@ -14,7 +14,8 @@ from app.db.tables import Trial
 from app.errors import AppError
 from app.measurement import Result
 from app.services.ask import Answer, AskCall, Asked, ask, hand_out
-from app.services.spare import Spare
+from app.services.memory import Memory
+from app.services.speculate import Speculation
 from app.services.tell import tell_many
 
 #: Of a deadline, what is left for handing out the free point and for the way back, in seconds.
@@ -30,16 +31,22 @@ TELLS_AT_ONCE = 256
 class Desk:
     """One per process; `threads` computations of suggestions run at one time."""
 
-    def __init__(self, store: Store, threads: int) -> None:
+    def __init__(self, store: Store, threads: int, memory: Memory, speculation: Speculation | None = None) -> None:
         self.store = store
-        self.spare = Spare()
+        self.memory = memory
+        self.speculation = speculation
         self.asks: Gather[Address, AskCall, Answer | None] = Gather(
-            lambda place, calls: ask(store, place, calls, self.spare), threads=threads, at_once=ASKS_AT_ONCE
+            lambda place, calls: ask(store, place, calls, memory), threads=threads, at_once=ASKS_AT_ONCE
         )
-        self.tells: Gather[Address, Result, Trial] = Gather(
-            lambda address, results: tell_many(store, address, results), threads=TELL_THREADS, at_once=TELLS_AT_ONCE
-        )
+        self.tells: Gather[Address, Result, Trial] = Gather(self.tell_many, threads=TELL_THREADS, at_once=TELLS_AT_ONCE)
         self.fallbacks = CapacityLimiter(FALLBACK_THREADS)
+
+    def tell_many(self, address: Address, results: list[Result]) -> list[Trial | AppError]:
+        """In a thread.  Raises: what `app.services.tell` raises."""
+        answers = tell_many(self.store, address, results)
+        if self.speculation is not None:
+            self.speculation.told(place_of(address))
+        return answers
 
     async def tell(self, address: Address, result: Result) -> Trial:
         """Raises: what `app.services.tell` raises."""
@@ -50,7 +57,9 @@ class Desk:
 
         Raises: what `app.services.ask` raises.
         """
-        place = Address(address.project_id, address.name)  # a uid is checked per call, so that all stand in one line
+        place = place_of(address)  # a uid is checked per call, so that all stand in one line
+        if self.speculation is not None:
+            self.speculation.asked(place)
         computed = self.asks.submit(place, call)
         if deadline_seconds is not None:
             try:
@@ -64,8 +73,12 @@ class Desk:
     def _hand_out(self, place: Address, call: AskCall, deadline_seconds: float) -> Answer | None:
         """None, if the computation was faster after all and has claimed the call."""
         why = f"the deadline of {deadline_seconds:g} s came before the model was ready"
-        (answer,) = hand_out(self.store, place, [call], why=why, spare=self.spare)
+        (answer,) = hand_out(self.store, place, [call], self.memory, why=why)
         return answer
+
+
+def place_of(address: Address) -> Address:
+    return Address(address.project_id, address.name)
 
 
 def _asked(answer: Answer | None) -> Asked:

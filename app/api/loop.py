@@ -23,7 +23,6 @@ from app.errors import AppError, Invalid, NotAcceptable
 from app.measurement import Result
 from app.services import move_trial, report
 from app.services.ask import AskCall, Asked
-from app.services.tell import tell_many
 
 router = APIRouter(prefix="/v1/studies/{study}", tags=["loop"], route_class=StrictRoute)
 
@@ -261,7 +260,7 @@ class ResultsOut(Answer):
         }
     },
 )
-def tell_trials(address: AddressDep, body: TellMany, store: StoreDep) -> ResultsOut:
+def tell_trials(request: Request, address: AddressDep, body: TellMany) -> ResultsOut:
     """Answers in the order given; each takes effect or fails by itself."""
     numbers: list[int | None] = []
     read: list[Result | AppError] = []
@@ -270,7 +269,8 @@ def tell_trials(address: AddressDep, body: TellMany, store: StoreDep) -> Results
         numbers.append(number if isinstance(number, int) and not isinstance(number, bool) else None)
         read.append(_read_result(one))
     results = [result for result in read if isinstance(result, Result)]
-    told = iter(tell_many(store, with_uid(address, body.study_uid), results))
+    desk: Desk = request.app.state.desk
+    told = iter(desk.tell_many(with_uid(address, body.study_uid), results))
     answers = [next(told) if isinstance(result, Result) else result for result in read]
     return ResultsOut(results=[_result_out(number, answer) for number, answer in zip(numbers, answers, strict=True)])
 

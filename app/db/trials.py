@@ -126,12 +126,12 @@ def check_lease(trial: Trial, token: str | None) -> None:
         )
 
 
-def origin_json(suggestion: Suggestion) -> dict[str, Any]:
+def origin_json(suggestion: Suggestion, *, speculated: bool = False) -> dict[str, Any]:
     """What is kept of where a trial came from; `believed` and `pending` are for its explanation, see `app.search.free`.
 
     `believed.mean` and `.std` have a number for every objective; `pending` holds ranges of numbers.
     """
-    origin: dict[str, Any] = {"source": suggestion.source, "prior_weight": 0.0, "speculated": False}
+    origin: dict[str, Any] = {"source": suggestion.source, "prior_weight": 0.0, "speculated": speculated}
     if suggestion.why:
         origin["why"] = suggestion.why
     if suggestion.exploration is not None:

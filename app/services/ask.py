@@ -1,17 +1,18 @@
 """Ask: what to try next.
 
-Two short transactions with the arithmetic between them: a snapshot, closed before any matrix is touched, and a write
-that hands out under the study's lock. Asks of one study that arrive together are one such walk (`app.api.gather`).
-If only tells came in between, the suggestions stand; if other asks took the numbers, they are computed once more with
-those as pending; after that a free point is taken under the lock and says so. Algorithms without a model need no
-snapshot: they draw under the lock, and what is waiting already is handed out without any.
+One short transaction under the study's lock, where the points are there already: waiting trials, points of algorithms
+without a model, and those that were computed ahead on this very state of the log. Otherwise the arithmetic comes
+between a snapshot, closed before any matrix is touched, and another such transaction. Asks of one study that arrive
+together are one such walk (`app.api.gather`). If only tells came in between, the suggestions stand; if other asks took
+the numbers, they are computed once more with those as pending; after that a free point is taken under the lock and
+says so.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -23,10 +24,11 @@ from app.errors import AppError
 from app.search.draw import draw
 from app.search.free import free_point
 from app.search.suggest import Suggestion
-from app.services.plan import Plan, Wish, compute, draw_ahead, foresee, is_modelled
+from app.services.lines import State
+from app.services.memory import Memory
+from app.services.plan import Plan, Wish, compute, draw_ahead, foresee, is_modelled, ready
 from app.services.spare import Spare
 from app.services.stopping import Budget, budget
-from app.services.turns import short_turns
 
 logger = logging.getLogger("metatune.ask")
 
@@ -78,37 +80,32 @@ class Asked:
 Answer = Asked | AppError
 
 
-def ask(store: Store, address: Address, calls: Sequence[AskCall], spare: Spare | None = None) -> list[Answer | None]:
+def ask(store: Store, address: Address, calls: Sequence[AskCall], memory: Memory | None = None) -> list[Answer | None]:
     """Answers the calls, in order; None for one that its deadline's fallback claimed meanwhile.
 
-    Points that were computed for nobody but such calls go to `spare`.
+    Points that were computed for nobody but such calls are kept as spare ones.
 
     Raises: StudyNotFound, and whatever fails for all of them.
     """
-    with store.write() as session:
-        here = studies.open_study(session, address, lock=True)
-        trials.reclaim_expired(here)
+    memory = memory or Memory()
+
+    def at_once(here: OpenStudy) -> Plan | None:
         needs = foresee(here, unclaimed(calls))
-        if not needs or not is_modelled(here):
-            return Hand(here, draw_ahead(here, needs)).answer_all(calls)
+        return ready(here, needs, memory.lines) if needs and is_modelled(here) else draw_ahead(here, needs)
+
+    answers = _hand_out(store, address, calls, memory, at_once)
     for _ in range(MAX_COMPUTATIONS):
-        with store.read() as session:
-            here = studies.open_study(session, address)
-            needs = foresee(here, unclaimed(calls))
-            records = trials.records(here) if needs else []
-        with short_turns():
-            plan = compute(here, records, needs)
+        if answers is not None:
+            return answers
+        here, plan = computed(store, address, calls, memory)
         if all(call.is_claimed for call in calls):  # every deadline passed meanwhile
-            if spare is not None:
-                spare.keep(here, [planned.suggestion for planned in plan.fresh.values() if not planned.fixed])
+            memory.spare.keep(here, [planned.suggestion for planned in plan.fresh.values() if not planned.fixed])
             return [None] * len(calls)
-        with store.write() as session:
-            here = studies.open_study(session, address, lock=True)
-            if plan.stands(here):
-                trials.reclaim_expired(here)
-                return Hand(here, plan).answer_all(calls)
+        answers = _hand_out(store, address, calls, memory, plan.at)
+    if answers is not None:
+        return answers
     logger.info("other asks were faster twice; taking free points", extra={"study": address.name})
-    return hand_out(store, address, calls, why="other askers took the computed points' numbers twice")
+    return hand_out(store, address, calls, memory, why="other askers took the computed points' numbers twice")
 
 
 def unclaimed(calls: Sequence[AskCall]) -> list[AskCall]:
@@ -116,15 +113,55 @@ def unclaimed(calls: Sequence[AskCall]) -> list[AskCall]:
     return [call for call in calls if not call.is_claimed]
 
 
+def computed(store: Store, address: Address, calls: Sequence[AskCall], memory: Memory) -> tuple[OpenStudy, Plan]:
+    """What the calls need, for the study as it is in one snapshot."""
+    with memory.histories.turn(address):
+        with store.read() as session:
+            here = studies.open_study(session, address)
+            needs = foresee(here, unclaimed(calls))
+            if not needs:
+                return here, Plan(here.study.next_number, here.study.space_version)
+            news = memory.histories.news(here)
+        history = memory.histories.grown(here, news)
+    return here, compute(here, history, needs, memory.lines)
+
+
 def hand_out(
-    store: Store, address: Address, calls: Sequence[AskCall], *, why: str, spare: Spare | None = None
+    store: Store, address: Address, calls: Sequence[AskCall], memory: Memory, *, why: str
 ) -> list[Answer | None]:
-    """The write transaction alone: new points are spare ones, or drawn under the lock, and say why."""
+    """The write transaction alone: new points are those computed ahead, spare ones, or drawn, and say why."""
+
+    def whatever(here: OpenStudy) -> Plan:
+        found = ready(here, foresee(here, calls), memory.lines)
+        return found or Plan(here.study.next_number, here.study.space_version)
+
+    return _hand_out(store, address, calls, memory, whatever, why, memory.spare) or []
+
+
+def _hand_out(
+    store: Store,
+    address: Address,
+    calls: Sequence[AskCall],
+    memory: Memory,
+    choose: Callable[[OpenStudy], Plan | None],
+    why: str = LATE,
+    spare: Spare | None = None,
+) -> list[Answer | None] | None:
+    """The write transaction; None, if there is no plan for the study as it stands."""
     with store.write() as session:
         here = studies.open_study(session, address, lock=True)
         trials.reclaim_expired(here)
-        plan = Plan(here.study.next_number, here.study.space_version)
-        return Hand(here, plan, why, spare).answer_all(calls)
+        plan = choose(here)
+        if plan is None:
+            return None
+        before, hand = State.of(here), Hand(here, plan, why, spare)
+        answers = hand.answer_all(calls)
+    after = State.of(here)
+    if plan.line is not None and plan.line.state == before:
+        changes = (after.next_number - before.next_number, after.n_changes - before.n_changes)
+        if changes == (hand.n_planned, hand.n_planned):  # once it is committed the line may go on from there
+            memory.lines.follow(plan.line, after)
+    return answers
 
 
 class Hand:
@@ -138,6 +175,8 @@ class Hand:
         planned = [point.key for point in plan.fresh.values()]
         self.looked_up = dict.fromkeys(planned, False) | dict.fromkeys(trials.taken_among(here, planned), True)
         self.picked: set[str] = set()
+        #: New trials whose points were planned for them.
+        self.n_planned = 0
 
     def answer_all(self, calls: Sequence[AskCall]) -> list[Answer | None]:
         answers: list[Answer | None] = []
@@ -265,8 +304,10 @@ class Hand:
         """
         here = self.here
         planned = self.plan.fresh.get(here.study.next_number)
+        speculated = False
         if planned is not None and planned.fixed == fixed and not self.is_taken(planned.key):
-            suggestion, key = planned.suggestion, planned.key
+            suggestion, key, speculated = planned.suggestion, planned.key, planned.speculated
+            self.n_planned += 1
         elif (left := None if fixed else self.spare_point()) is not None:
             suggestion, key = left, here.definition.space.key(left.params)
         else:
@@ -280,7 +321,7 @@ class Hand:
             here,
             state="running",
             params=suggestion.params,
-            origin=trials.origin_json(suggestion),
+            origin=trials.origin_json(suggestion, speculated=speculated),
             config_key=key,
             attempt=1,
             until_step=here.definition.pruning.first_stop(here.study.next_number),

@@ -5,20 +5,24 @@ A suggestion belongs to its number, whoever gets it: so it is a function of the 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 from app.db import idempotency, rungs, trials
 from app.db.idempotency import Once
 from app.db.studies import OpenStudy
 from app.db.tables import Trial
+from app.definition import Definition
 from app.errors import Invalid
 from app.search import suggest as search
 from app.search.draw import MODELLED, draw
 from app.search.history import History, Record
 from app.search.suggest import Suggestion
+from app.services.lines import Computed, Line, Lines, State
 from app.services.stopping import budget
+from app.services.turns import short_turns
 
 
 @dataclass(frozen=True)
@@ -39,20 +43,23 @@ class Planned:
     suggestion: Suggestion
     fixed: Mapping[str, Any]
     key: str
+    speculated: bool = False
 
 
 @dataclass(frozen=True)
 class Plan:
-    """New points by number, and completions of enqueued trials that were given in part."""
+    """New points by number, and completions of enqueued trials that were given in part; `line`: whose points it has."""
 
     next_number: int
     space_version: int
     fresh: Mapping[int, Planned] = field(default_factory=dict)
     completions: Mapping[int, Suggestion] = field(default_factory=dict)
+    line: Line | None = None
 
-    def stands(self, here: OpenStudy) -> bool:
-        """Tells that came in meanwhile leave a plan as good as it was; other asks took its numbers."""
-        return self.next_number == here.study.next_number and self.space_version == here.study.space_version
+    def at(self, here: OpenStudy) -> Plan | None:
+        """The plan, if it stands: tells that came in meanwhile leave it so; other asks took its numbers."""
+        stands = self.next_number == here.study.next_number and self.space_version == here.study.space_version
+        return self if stands else None
 
 
 @dataclass(frozen=True)
@@ -64,6 +71,11 @@ class Needs:
 
     def __bool__(self) -> bool:
         return bool(self.fresh or self.partial)
+
+    @property
+    def in_line(self) -> int | None:
+        """How many points, if they are nothing but the next ones."""
+        return self.fresh[0][0] if len(self.fresh) == 1 and not self.fresh[0][1] and not self.partial else None
 
 
 def algorithm_in_use(here: OpenStudy) -> tuple[str, str]:
@@ -121,41 +133,72 @@ def checked(here: OpenStudy, fixed: Mapping[str, Any]) -> Mapping[str, Any]:
         return {}
 
 
-def compute(here: OpenStudy, records: Sequence[Record], needs: Needs) -> Plan:
-    """The model's points, each seeing those before it as pending. No session, no lock."""
-    definition = here.definition
-    known = list(records)
-    options = {name: value for name, value in definition.algorithm.items() if name != "name"}
+def ready(here: OpenStudy, needs: Needs, lines: Lines) -> Plan | None:
+    """The points that were computed already on the study's present state."""
+    line = lines.at(State.of(here))
+    if line is None or needs.in_line is None:
+        return None
+    computed = line.ready(here.study.next_number, needs.in_line)
+    return None if computed is None else _plan_of(here, line, computed)
 
-    def suggestions(count: int, first_number: int, fixed: Mapping[str, Any]) -> tuple[Suggestion, ...]:
-        points = search.suggest(
-            definition.space,
-            definition.goal,
-            History.of(definition.space, definition.goal, known),
-            count=count,
-            seed=definition.seed,
-            first_number=first_number,
-            algorithm=definition.algorithm["name"],
-            options=options,
-            fixed=fixed,
-        ).points
-        known.extend(
+
+def compute(here: OpenStudy, history: History, needs: Needs, lines: Lines) -> Plan:
+    """The model's points, each seeing those before it as pending. No session, no lock of the database."""
+    if needs.in_line is not None:
+        line = line_of(here, history, lines)
+        return _plan_of(here, line, line.points(here.study.next_number, needs.in_line))
+    known = history
+
+    def suggestions(count: int, first_number: int, fixed: Mapping[str, Any]) -> list[Suggestion]:
+        nonlocal known
+        points = list(islice(_points(here.definition, known, first_number, fixed), count))
+        known = known.grown(
             Record(number=first_number + k, params=point.params, state="pending") for k, point in enumerate(points)
         )
         return points
 
-    completions = {
-        trial.number: suggestion
-        for trial in needs.partial
-        for suggestion in suggestions(1, trial.number, checked(here, trial.params))
-    }
     number = here.study.next_number
     fresh: dict[int, Planned] = {}
-    for count, fixed in needs.fresh:
-        for k, point in enumerate(suggestions(count, number, fixed)):
-            fresh[number + k] = Planned(point, fixed, definition.space.key(point.params))
-        number += count
+    with short_turns():
+        completions = {
+            trial.number: suggestion
+            for trial in needs.partial
+            for suggestion in suggestions(1, trial.number, checked(here, trial.params))
+        }
+        for count, fixed in needs.fresh:
+            for k, point in enumerate(suggestions(count, number, fixed)):
+                fresh[number + k] = Planned(point, fixed, here.definition.space.key(point.params))
+            number += count
     return Plan(here.study.next_number, here.study.space_version, fresh, completions)
+
+
+def line_of(here: OpenStudy, history: History, lines: Lines) -> Line:
+    """The line of points that goes on from where the study stands."""
+    return lines.begin(State.of(here), lambda: _points(here.definition, history, here.study.next_number, {}))
+
+
+def _plan_of(here: OpenStudy, line: Line, computed: Sequence[Computed]) -> Plan:
+    fresh = {
+        number: Planned(one.suggestion, {}, here.definition.space.key(one.suggestion.params), one.speculated)
+        for number, one in enumerate(computed, start=here.study.next_number)
+    }
+    return Plan(here.study.next_number, here.study.space_version, fresh, line=line)
+
+
+def _points(
+    definition: Definition, history: History, first_number: int, fixed: Mapping[str, Any]
+) -> Iterator[Suggestion]:
+    """Nothing is computed before the first one is taken."""
+    yield from search.in_turn(
+        definition.space,
+        definition.goal,
+        history,
+        seed=definition.seed,
+        first_number=first_number,
+        algorithm=definition.algorithm["name"],
+        options={name: value for name, value in definition.algorithm.items() if name != "name"},
+        fixed=fixed,
+    )
 
 
 def draw_ahead(here: OpenStudy, needs: Needs) -> Plan:
