@@ -73,8 +73,8 @@ def _words(indices: NDArray[np.int64], n_dimensions: int) -> Bits:
 def _directions(n_dimensions: int) -> Bits:
     """(32, D) direction numbers v_1 ... v_32, by the recurrence of Bratley & Fox 1988."""
     directions = np.zeros((N_BITS, n_dimensions), dtype=np.uint64)
-    directions[:, 0] = [1 << (N_BITS - 1 - k) for k in range(N_BITS)]
-    for j, entry in enumerate(_JOE_KUO.split()[: n_dimensions - 1], start=1):
+    directions[:, :1] = [[1 << (N_BITS - 1 - k)] for k in range(N_BITS)]
+    for j, entry in enumerate(_JOE_KUO.split()[: max(n_dimensions - 1, 0)], start=1):
         text, initial = entry.split(":")
         polynomial, m = int(text), [int(x) for x in initial.split(",")]
         degree = len(m)

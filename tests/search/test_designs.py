@@ -35,3 +35,7 @@ def test_scrambled_points_are_more_even_than_random_ones() -> None:
     discrepancy = [qmc.discrepancy(sobol(np.arange(64), 6, seed)) for seed in range(5)]
     random = [qmc.discrepancy(np.random.default_rng(seed).random((64, 6))) for seed in range(5)]
     assert np.mean(discrepancy) < 0.5 * np.mean(random)
+
+
+def test_without_dimensions_the_points_are_empty_rows() -> None:
+    assert sobol(np.arange(3), 0, seed=1).shape == (3, 0)
