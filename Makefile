@@ -91,3 +91,9 @@ fuzz: $(READY)  ## about CASES=20000 calls made from the OpenAPI document, new o
 
 state-machine: $(READY)  ## about STEPS=20000 steps of studies beside their model, new ones every time
 	METATUNE_STEPS=$(STEPS) $(BIN)/python -m pytest tests/state_machine
+
+.PHONY: histories
+HISTORIES ?= 10000
+
+histories: $(READY)  ## whether suggestions are finite, legal and new after each of HISTORIES=10000 odd histories
+	METATUNE_HISTORIES=$(HISTORIES) $(BIN)/python -m pytest tests/search/test_any_history.py
