@@ -277,13 +277,14 @@ def best_since(here: OpenStudy) -> int | None:
     ).scalar_one()
 
 
-def complete_since(here: OpenStudy, revision: int) -> int:
-    """How many trials were completed after that revision of the study."""
-    return here.session.execute(
-        select(func.count()).where(
-            Trial.study_id == here.study.id, Trial.state == "complete", Trial.finished_revision > revision
-        )
-    ).scalar_one()
+def complete_since(here: OpenStudy, revision: int, most: int) -> int:
+    """How many trials were completed after that revision of the study, counted up to `most`."""
+    since = (
+        select(Trial.id)
+        .where(Trial.study_id == here.study.id, Trial.state == "complete", Trial.finished_revision > revision)
+        .limit(most)
+    )
+    return here.session.execute(select(func.count()).select_from(since.subquery())).scalar_one()
 
 
 def told_cost(here: OpenStudy) -> float:

@@ -162,6 +162,7 @@ class Trial(Base):
         Index("ix_trials_study_id_state_waiting", "study_id", "state", "waiting_rank", "waiting_since", "number"),
         Index("ix_trials_study_id_value", "study_id", "state", "value", "number"),
         Index("ix_trials_study_id_last_change", "study_id", "last_change"),
+        Index("ix_trials_study_id_finished_revision", "study_id", "state", "finished_revision"),
         Index(
             "ix_trials_lease_expires_at",
             "lease_expires_at",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -30,20 +31,37 @@ class Budget:
 def budget(here: OpenStudy) -> Budget:
     """What the study's `stop` conditions leave."""
     stop, study = here.study.stop, here.study
-    if "target" in stop and target_reached(here, stop["target"]):
-        return Budget(0, "target")
-    if "patience" in stop and stagnation(here) >= stop["patience"]:
-        return Budget(0, "patience")
-    if "max_seconds" in stop and active_seconds(here) >= stop["max_seconds"]:
-        return Budget(0, "max_seconds")
-    if "max_cost" in stop and studies.told_cost(here) >= stop["max_cost"]:
-        return Budget(0, "max_cost")
+    reason = _over_by_results(here)
+    if reason is not None:
+        return Budget(0, reason)
     if "max_trials" in stop:
         n_finished = study.n_complete + study.n_pruned + study.n_failed + study.n_infeasible - study.n_imported
         spent = study.n_running + study.n_paused + n_finished
         left = max(0, stop["max_trials"] - spent)
         return Budget(left, None if left else "max_trials")
     return Budget(None, None)
+
+
+def _over_by_results(here: OpenStudy) -> str | None:
+    """Which condition on results, cost or time holds. Looked at once in a transaction: asks bring no results."""
+    place = ("over by results", here.study.id, here.study.n_changes)
+    known: dict[Any, str | None] = here.session.info
+    if place not in known:
+        known[place] = _condition_that_holds(here)
+    return known[place]
+
+
+def _condition_that_holds(here: OpenStudy) -> str | None:
+    stop = here.study.stop
+    if "target" in stop and target_reached(here, stop["target"]):
+        return "target"
+    if "patience" in stop and stagnation(here, stop["patience"]) >= stop["patience"]:
+        return "patience"
+    if "max_seconds" in stop and active_seconds(here) >= stop["max_seconds"]:
+        return "max_seconds"
+    if "max_cost" in stop and studies.told_cost(here) >= stop["max_cost"]:
+        return "max_cost"
+    return None
 
 
 def target_reached(here: OpenStudy, target: float | dict[str, float]) -> bool:
@@ -65,8 +83,8 @@ def _at_least_as_good(value: float, bound: float, direction: str) -> bool:
     return value <= bound if direction == "minimize" else value >= bound
 
 
-def stagnation(here: OpenStudy) -> int:
-    """Complete trials since the best one (with several objectives: since the front last changed)."""
+def stagnation(here: OpenStudy, most: int) -> int:
+    """Complete trials since the best one (several objectives: since the front last changed), counted up to `most`."""
     if here.definition.is_single:
         newest = studies.best_since(here)
     else:
@@ -77,7 +95,7 @@ def stagnation(here: OpenStudy) -> int:
             newest = max(
                 trial.finished_revision or 0 for trial, is_best in zip(candidates, front, strict=True) if is_best
             )
-    return studies.complete_since(here, newest or 0)
+    return studies.complete_since(here, newest or 0, most)
 
 
 def minimised(here: OpenStudy, measured: Sequence[Trial]) -> Array:
