@@ -73,7 +73,7 @@ clean:  ## remove the environment and everything built
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.PHONY: ledger bench-tell-latency
+.PHONY: ledger bench-tell-latency bench-ask-latency
 KILLS ?= 200
 
 ledger: $(READY)  ## kill servers and databases under load (KILLS=200 each), and look whether anything is lost
@@ -81,6 +81,9 @@ ledger: $(READY)  ## kill servers and databases under load (KILLS=200 each), and
 
 bench-tell-latency: $(READY)  ## how long a tell takes while suggestions for 32 askers are being computed
 	$(BIN)/python -m benchmarks.tell_latency
+
+bench-ask-latency: $(READY)  ## how long an ask takes with 1,000 trials, computed ahead and when asked
+	$(BIN)/python -m benchmarks.ask_latency
 
 .PHONY: fuzz state-machine
 CASES ?= 20000

@@ -4,6 +4,10 @@
 
 16 clients, one study, algorithm `random`; the rounds alternate between the two servers, so that a noisy neighbour
 meets both. The figure is the median of the rounds' ratios, with the lowest and the highest.
+
+    python benchmarks/throughput.py --algorithm gp --trials 1000 --core 0
+
+A modelled study whose first trials were imported, with clients, server and database on one core; ours alone.
 """
 
 from __future__ import annotations
@@ -14,6 +18,7 @@ import http.client
 import json
 import multiprocessing
 import os
+import random
 import shutil
 import socket
 import statistics
@@ -175,14 +180,45 @@ def run(kind: str, clients: int, rounds: int, seconds: float) -> None:
     )
 
 
+def run_modelled(kind: str, algorithm: str, n_trials: int, clients: int, rounds: int, seconds: float) -> None:
+    port = free_port()
+    rng = random.Random(1)
+    points = [{name: rng.random() for name in "xyz"} for _ in range(n_trials)]
+    imports = [{"params": point, "value": sum((x - 0.4) ** 2 for x in point.values())} for point in points]
+    with databases(kind) as (url, _):
+        command = [sys.executable, "-m", "app.cli", "serve", "--port", str(port), "--database", url]
+        with server(command, port, {}) as process:
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+            call(connection, "PUT", "/v1/studies/bench", {**STUDY, "algorithm": algorithm})
+            for start in range(0, n_trials, 1000):
+                call(connection, "POST", "/v1/studies/bench/trials", {"trials": imports[start : start + 1000]})
+            measure("ours", port, clients, 1.0)
+            for _ in range(rounds):
+                before = cpu_seconds(process)
+                rate = measure("ours", port, clients, seconds)
+                cpu = 1000.0 * (cpu_seconds(process) - before) / (rate * seconds)
+                print(
+                    f"{kind:11} {algorithm} from {n_trials} trials on: {rate:6.1f} pairs/s, {cpu:.1f} ms of CPU a pair",
+                    flush=True,
+                )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--clients", type=int, default=16)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=6.0)
     parser.add_argument("--databases", nargs="+", default=["sqlite", "postgresql"])
+    parser.add_argument("--algorithm", help="a modelled one, instead of the comparison")
+    parser.add_argument("--trials", type=int, default=1000, help="imported into a modelled study")
+    parser.add_argument("--core", type=int, help="the only core for everything")
     given = parser.parse_args()
+    if given.core is not None:
+        os.sched_setaffinity(0, {given.core})
     for kind in given.databases:
+        if given.algorithm is not None:
+            run_modelled(kind, given.algorithm, given.trials, given.clients, given.rounds, given.seconds)
+            continue
         run(kind, given.clients, given.rounds, given.seconds)
 
 
