@@ -45,6 +45,7 @@ __all__ = [
 MAX_PROVED = 50_000  # finite spaces up to this size are gone through before they are called infeasible
 MAX_GRID_INTEGERS = 100
 MAX_PARAMETERS = 1000
+MAX_AFAR = 100.0  # cube edges: values of another version of the space count as no further outside than this
 MAX_COUNTED = 10**6  # spaces with more configurations are "large": not counted, never exhausted
 
 
@@ -413,7 +414,8 @@ class SearchSpace:
         Args:
             strict: raise SpaceViolation for a value that the space does not know. With False, configurations of another
                 version of the space are read as far as they mean anything: numbers outside the bounds land outside
-                [0, 1], unknown choices become NaN, a missing active parameter takes its default, extras are ignored.
+                [0, 1], 100 edges at most; unknown choices become NaN, a missing active parameter takes its default,
+                extras are ignored.
         """
         n = len(configurations)
         codes = np.full((n, len(self.names)), np.nan)
@@ -430,7 +432,8 @@ class SearchSpace:
             if fallback is not None and not all(given):
                 fill = self._active_rows(k, codes) & ~np.array(given, dtype=bool)
                 codes[fill, k] = code(fallback)
-        return self.units_of_codes(codes)
+        units = self.units_of_codes(codes)
+        return units if strict else np.clip(units, -MAX_AFAR, 1.0 + MAX_AFAR)
 
     def _refuse_foreign(self, k: int, codes: Array, given: Mask, configurations: Sequence[Mapping[str, Value]]) -> None:
         units = self._kinds[k].units(codes)

@@ -268,6 +268,11 @@ def test_configurations_of_an_older_version_are_read_as_far_as_they_mean_anythin
         space.encode(old)
 
 
+def test_a_number_far_outside_the_bounds_is_as_far_as_any() -> None:
+    rows = SearchSpace({"x": Float(0, 1)}).encode_many([{"x": 1e300}, {"x": -1e300}, {"x": 3.0}], strict=False)
+    assert rows.tolist() == [[101.0], [-100.0], [3.0]], "the square of 1e300 is no double"
+
+
 def test_identity_ignores_order_and_the_spelling_of_floats_but_not_their_values() -> None:
     space = SearchSpace({"a": Float(0, 2), "b": Int(0, 3), "c": Ordinal((1, 2))})
     assert space.key({"a": 1, "b": 2, "c": 1}) == space.key({"c": 1.0, "b": 2.0, "a": 1.0})
