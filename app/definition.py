@@ -69,6 +69,7 @@ class Definition:
         return Goal(
             directions=tuple(objective.direction for objective in self.objectives),
             outcomes=tuple((outcome.sense, outcome.bound) for outcome in self.outcomes),
+            n_rungs=0 if self.pruning.rungs is None else len(self.pruning.rungs.steps),
         )
 
     @property

@@ -39,7 +39,6 @@ MAX_STEP, ETA, WORKERS = 27, 3, 4
 FULL_TRIALS = 16  # the budget, in trials trained to the end
 MARKS = (0.25, 0.5, 1.0)
 REFERENCE = "random"
-GOAL = Goal(("minimize",))
 RUNGS = {"min_step": 1, "max_step": MAX_STEP, "eta": ETA}
 
 #: name: (algorithm, pruning)
@@ -210,12 +209,13 @@ class Run:
     #: Of a paused one: the rung where it stands.
     rung: int = -1
 
-    def record(self) -> Record:
+    def record(self, at_rungs: list[float | None]) -> Record:
         """As the service shows it to the model: a paused trial counts as pruned, with its last report."""
         if self.state == "pending" or not np.isfinite(self.losses[-1]):
             return Record(self.number, self.params, "pending" if self.state == "pending" else "failed")
         state = "complete" if self.state == "complete" else "pruned"
-        return Record(self.number, self.params, state, (self.losses[-1],))  # type: ignore[arg-type]
+        there = tuple(None if value is None else (value,) for value in at_rungs)
+        return Record(self.number, self.params, state, (self.losses[-1],), at_rungs=there)  # type: ignore[arg-type]
 
 
 class Cluster:
@@ -225,6 +225,7 @@ class Cluster:
         self.problem, self.algorithm, self.seed = problem, algorithm, seed
         self.space = SearchSpace.from_json(problem.space)
         self.rule = PruningRule.from_json(pruning)
+        self.goal = Goal(("minimize",), n_rungs=0 if self.rule.rungs is None else len(self.rule.rungs.steps))
         self.runs: list[Run] = []
         self.ask_seconds = 0.0
 
@@ -255,9 +256,9 @@ class Cluster:
             return promoted
         number = len(self.runs) + 1
         began = time.perf_counter()
-        history = History.of(self.space, GOAL, [run.record() for run in self.runs])
+        history = History.of(self.space, self.goal, [run.record(self.at_rungs(run)) for run in self.runs])
         (point,) = suggest(
-            self.space, GOAL, history, count=1, seed=self.seed, first_number=number, algorithm=self.algorithm
+            self.space, self.goal, history, count=1, seed=self.seed, first_number=number, algorithm=self.algorithm
         ).points
         self.ask_seconds += time.perf_counter() - began
         training = self.problem.begin(point.params, self.seed)
@@ -277,6 +278,9 @@ class Cluster:
                     run.state, run.until_step = "pending", self.rule.rungs.until_step(rung + 1)
                     return run
         return None
+
+    def at_rungs(self, run: Run) -> list[float | None]:
+        return [self.value(run, rung) for rung in range(self.goal.n_rungs)]
 
     def value(self, run: Run, rung: int) -> float | None:
         """What the trial had come to at the rung of its bracket."""

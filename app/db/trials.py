@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Literal, cast
 
@@ -278,7 +277,11 @@ def give_up(here: OpenStudy, trial: Trial, reason: str) -> None:
 # --- what the model learns from ---------------------------------------------------------------------------------
 
 
+#: One number for every objective.
+Values = tuple[float, ...]
+
 _LEARNED_FROM = (
+    Trial.id,
     Trial.number,
     Trial.params,
     Trial.state,
@@ -292,36 +295,49 @@ _LEARNED_FROM = (
 
 
 def records(here: OpenStudy) -> list[Record]:
-    """Finished and pending trials, in one query; a `pruned` or `paused` one counts with its last report.
+    """Finished and pending trials, by number; a `pruned` or `paused` one counts with its last report.
 
     Lost and removed ones teach nothing, and are there only so that they are not suggested again.
     """
-    rows = here.session.execute(
-        select(*_LEARNED_FROM)
-        .where(Trial.study_id == here.study.id, is_or_was_tried(), Trial.is_partial.is_(False))
-        .order_by(Trial.number)
-    ).all()
-    return [_record(here.definition, row) for row in rows]
+    return [record for record in news(here, -1).values() if record is not None]
 
 
 def news(here: OpenStudy, seen: int) -> dict[int, Record | None]:
     """The records of the trials that changed after the study's first `seen` changes, by number; None: it has none."""
-    rows = here.session.execute(
-        select(*_LEARNED_FROM).where(Trial.study_id == here.study.id, Trial.last_change > seen)
-    ).all()
+    changed = (Trial.study_id == here.study.id, Trial.last_change > seen)
+    rows = here.session.execute(select(*_LEARNED_FROM).where(*changed).order_by(Trial.number)).all()
+    at_rungs = _at_rungs(here, changed)
     return {
         row.number: None
         if row.is_partial or (row.state == "removed" and row.attempt == 0)
-        else _record(here.definition, row)
+        else _record(here.definition, row, at_rungs.get(row.id, ()))
         for row in rows
     }
+
+
+def _at_rungs(here: OpenStudy, changed: tuple[ColumnElement[bool], ...]) -> dict[int, tuple[Values | None, ...]]:
+    """What the trials had come to at the rungs, in the user's units, by their row's id."""
+    rungs = here.definition.pruning.rungs
+    if rungs is None:
+        return {}
+    rows = here.session.execute(
+        select(RungValue.trial_id, RungValue.rung, RungValue.losses)
+        .join(Trial, Trial.id == RungValue.trial_id)
+        .where(*changed, RungValue.losses.is_not(None))
+    )
+    signs = here.definition.goal.signs.tolist()
+    found: dict[int, list[Values | None]] = {}
+    for row in rows:
+        own = found.setdefault(row.trial_id, [None] * len(rungs.steps))
+        own[row.rung] = tuple(sign * loss for sign, loss in zip(signs, row.losses, strict=True))
+    return {trial_id: tuple(own) for trial_id, own in found.items()}
 
 
 #: What the model takes a trial for that is neither finished nor pending.
 _STATES: dict[str, State] = {"lost": "failed", "removed": "failed", "paused": "pruned"}
 
 
-def _record(definition: Definition, row: Any) -> Record:
+def _record(definition: Definition, row: Any, at_rungs: tuple[Values | None, ...]) -> Record:
     state: State = row.state if row.state in FINISHED else _STATES.get(row.state, "pending")
     measured: Mapping[str, float] | None = row.last_values if row.state == "paused" else row.values
     values = outcomes = None
@@ -341,48 +357,8 @@ def _record(definition: Definition, row: Any) -> Record:
         outcomes=outcomes or None,
         noise=row.noise,
         cost=row.cost,
+        at_rungs=at_rungs,
     )
-
-
-@dataclass(frozen=True)
-class Partial:
-    """How far a trial has come: its last finite report, and its values at the rungs; in the user's units."""
-
-    step: int
-    values: tuple[float, ...]
-    rungs: tuple[tuple[int, tuple[float, ...]], ...] = ()  # (the step where the rung lies, the values there), rising
-
-
-def partial_results(here: OpenStudy) -> dict[int, Partial]:
-    """By number, for every finished, paused and running trial with a report. Two queries, neither over all reports."""
-    objectives = here.definition.objectives
-    names = [objective.name for objective in objectives]
-    signs = [1.0 if objective.direction == "minimize" else -1.0 for objective in objectives]
-    rungs = here.definition.pruning.rungs
-    at_rungs: dict[int, list[tuple[int, tuple[float, ...]]]] = {}
-    if rungs is not None:
-        rows = here.session.execute(
-            select(RungValue.trial_id, RungValue.rung, RungValue.losses)
-            .where(RungValue.study_id == here.study.id)
-            .order_by(RungValue.trial_id, RungValue.rung)
-        )
-        for row in rows:
-            if row.losses is not None:
-                values = tuple(sign * loss for sign, loss in zip(signs, row.losses, strict=True))
-                at_rungs.setdefault(row.trial_id, []).append((rungs.steps[row.rung], values))
-    last = here.session.execute(
-        select(Trial.id, Trial.number, Trial.last_step, Trial.last_values)
-        .where(Trial.study_id == here.study.id, Trial.state != "removed", Trial.last_step.is_not(None))
-        .order_by(Trial.number)
-    )
-    return {
-        row.number: Partial(
-            step=row.last_step,
-            values=tuple(float(row.last_values[name]) for name in names),
-            rungs=tuple(at_rungs.get(row.id, ())),
-        )
-        for row in last
-    }
 
 
 # --- lists ------------------------------------------------------------------------------------------------------

@@ -29,6 +29,7 @@ from app.search.acquisition import (
     Within,
     exploration_share,
 )
+from app.search.carried import carried
 from app.search.constraints import Array
 from app.search.free import Suggestion, pins_of, settled, sobol_point
 from app.search.history import Goal, History
@@ -63,19 +64,29 @@ Indices = NDArray[np.intp]
 
 
 @dataclass(frozen=True)
+class Measured:
+    """(n,) finite values and their standard errors, NaN where there is none."""
+
+    values: Array
+    noise_std: Array
+
+
+@dataclass(frozen=True)
 class Quantity:
     """Something measured on some of the finished trials: an objective, an outcome's violation, whether it ran at all.
 
     rows: (k,) which trials, by number.
-    values: of how many of them -> (that many,) finite values, from those trials alone.
-    noise_std: (k,) standard errors in the units of the values, NaN where not told.
+    measured: of how many of them -> their values, from those trials alone.
+    told_std: (k,) standard errors told with the trials, in the units of the values, NaN where not told.
+    has_noise: whether any of the values may have a standard error.
     variant: what else the values depend on.
     """
 
     name: str
     rows: Indices
-    values: Callable[[int], Array]
-    noise_std: Array
+    measured: Callable[[int], Measured]
+    told_std: Array
+    has_noise: bool = False
     is_warped: bool = True
     variant: Hashable = None
 
@@ -111,7 +122,7 @@ class _Base:
     """What is settled at a checkpoint: which of the quantity's values are kept (positions), and their factor.
 
     last_number: of the trials it was made from; it holds while there are as many up to that number.
-    warping: at the checkpoint; it carries told standard errors over until the next.
+    warping: at the checkpoint; it carries standard errors over until the next.  noise: (kept,) their squares.
     """
 
     made_for: Hashable
@@ -119,17 +130,19 @@ class _Base:
     kept: Indices
     factor: Factor
     warping: Warping
+    noise: Array
 
 
 @dataclass(frozen=True)
 class _Grown:
-    """A base's factor after more trials were appended, with these numbers.
+    """A base's factor after more trials were appended, with these numbers and squared standard errors.
 
     n_whole: after so many of them it was last made anew from all rows: its leading block is that of no older factor.
     """
 
     base: _Base
     numbers: NDArray[np.int64]
+    noise: Array
     factor: Factor
     n_whole: int = 0
 
@@ -160,7 +173,7 @@ def model(history: History, embedding: Embedding, quantity: Quantity, seed: int)
     grown: _Grown | None = history.memo.get(quantity.name)
     if grown is None or grown.base.made_for != made_for or _count_up_to(numbers, grown.base.last_number) != c:
         base = _settled(history, embedding, quantity, c, made_for)
-        grown = _Grown(base, numbers[:0], base.factor)
+        grown = _Grown(base, numbers[:0], np.empty(0), base.factor)
     base, n_kept, after = grown.base, len(grown.base.kept), numbers[c:]
     n_same, n_whole = _n_common(grown.numbers, after), grown.n_whole
     factor = grown.factor.first(n_kept + n_same)
@@ -168,17 +181,18 @@ def model(history: History, embedding: Embedding, quantity: Quantity, seed: int)
         factor, n_same, n_whole = base.factor, 0, 0
     positions = np.concatenate([base.kept, np.arange(c, n)])
     rows = quantity.rows[positions]
-    for k in range(n_same, len(after)):
-        i = n_kept + k
+    noise = np.concatenate([base.noise, grown.noise[:n_same], np.zeros(len(after) - n_same)])
+    for i in range(n_kept + n_same, len(rows)):
+        noise[i] = _noise_of_last(quantity, base.warping, c + i - n_kept + 1)
         try:
-            factor = factor.with_row(history.units[rows[i]], float(_told_variance(quantity, base.warping, c + k)))
+            factor = factor.with_row(history.units[rows[i]], float(noise[i]))
         except NotPositiveDefinite:
-            told = _told_variances(quantity, base.warping, positions[: i + 1])
-            factor, n_whole = Factor.of(embedding, base.factor.theta, history.units[rows[: i + 1]], told), k + 1
-    history.memo[quantity.name] = _Grown(base, after, factor, n_whole)
-    values = quantity.values(n)[positions]
+            factor = Factor.of(embedding, base.factor.theta, history.units[rows[: i + 1]], noise[: i + 1])
+            n_whole = i + 1 - n_kept
+    history.memo[quantity.name] = _Grown(base, after, noise[n_kept:], factor, n_whole)
+    values = quantity.measured(n).values[positions]
     warping = Warping.fit(values) if quantity.is_warped else Warping.none()
-    told_std = np.sqrt(_told_variances(quantity, warping, positions))
+    told_std = np.where(np.isnan(quantity.told_std[positions]), 0.0, np.sqrt(noise))
     return Modelled(factor.given(warping.forward(values)), warping, rows, values, told_std)
 
 
@@ -195,16 +209,17 @@ def _n_common(one: NDArray[np.int64], other: NDArray[np.int64]) -> int:
 
 def _settled(history: History, embedding: Embedding, quantity: Quantity, c: int, made_for: Hashable) -> _Base:
     rng = np.random.default_rng([_seed_of(made_for) % 2**64, c, MODEL_STREAM])
-    values = quantity.values(c)
+    measured = quantity.measured(c)
+    values = measured.values
     units = history.units[quantity.rows[:c]]
     kept = _informative(units, values, MAX_CONDITIONED, rng)
     warping = Warping.fit(values[kept]) if quantity.is_warped else Warping.none()
     y = warping.forward(values)
-    told = _told_variances(quantity, warping, kept)
+    noise = _standardised_variances(warping, values[kept], measured.noise_std[kept])
     fitted = _informative(units[kept], values[kept], MAX_FITTED, rng)
-    theta = _fitted(embedding, units[kept][fitted], y[kept][fitted], told[fitted], rng)
+    theta = _fitted(embedding, units[kept][fitted], y[kept][fitted], noise[fitted], rng)
     last_number = int(history.numbers[quantity.rows[c - 1]])
-    return _Base(made_for, last_number, kept, Factor.of(embedding, theta, units[kept], told), warping)
+    return _Base(made_for, last_number, kept, Factor.of(embedding, theta, units[kept], noise), warping, noise)
 
 
 def _fitted(embedding: Embedding, units: Array, y: Array, told: Array, rng: np.random.Generator) -> Array:
@@ -218,20 +233,21 @@ def _seed_of(made_for: Hashable) -> int:
     return int(made_for[1]) if isinstance(made_for, tuple) else 0
 
 
-def _told_variances(quantity: Quantity, warping: Warping, positions: Indices) -> Array:
-    if np.isnan(quantity.noise_std).all():
-        return np.zeros(len(positions))
-    return np.array([_told_variance(quantity, warping, int(p)) for p in positions])
-
-
-def _told_variance(quantity: Quantity, warping: Warping, position: int) -> float:
-    """The squared standard error told with one value, standardised; 0 where none was told."""
-    told = float(quantity.noise_std[position])
-    if np.isnan(told):
-        return 0.0
+def _standardised_variances(warping: Warping, values: Array, noise_std: Array) -> Array:
+    """(n,) squared standard errors of values, standardised; 0 where there is none."""
+    if np.isnan(noise_std).all():
+        return np.zeros(len(values))
     with np.errstate(over="ignore"):
-        slope = float(warping.slope(quantity.values(position + 1)[-1:])[0])
-        return min(told * slope, MAX_TOLD_STD) ** 2
+        std = np.minimum(noise_std * warping.slope(values), MAX_TOLD_STD)
+    return np.where(np.isnan(std), 0.0, std) ** 2
+
+
+def _noise_of_last(quantity: Quantity, warping: Warping, n: int) -> float:
+    """The squared standard error of the last of the first n values, standardised."""
+    if not quantity.has_noise:
+        return 0.0
+    measured = quantity.measured(n)
+    return float(_standardised_variances(warping, measured.values[-1:], measured.noise_std[-1:])[0])
 
 
 def _informative(units: Array, values: Array, most: int, rng: np.random.Generator) -> Indices:
@@ -255,44 +271,64 @@ def _informative(units: Array, values: Array, most: int, rng: np.random.Generato
 
 
 def objective_quantity(history: History, j: int) -> Quantity:
-    """The values of objective j, minimised. A pruned trial's last report is of an earlier step, and it was stopped for
-    being worse than others there: it counts as no better than the median of the complete ones."""
+    """The values of objective j, minimised; those of trials that were stopped carried over from their rung.
+
+    Where no rungs were set, a pruned trial's last report is of an earlier step, and it was stopped for being worse than
+    others there: it counts as no better than the median of the complete ones.
+    """
     rows = np.flatnonzero(history.is_measured)
     is_pruned = history.where("pruned")[rows]
     y: Array = history.objectives[rows, j]
+    told = history.noise_std[rows] if j == 0 else np.full(len(rows), np.nan)
+    levels = _levels(history, j) if history.goal.n_rungs and is_pruned.any() else None
 
-    def values(n: int) -> Array:
-        if not is_pruned[:n].any() or is_pruned[:n].all():
-            return y[:n]
+    def measured(n: int) -> Measured:
+        if not is_pruned[:n].any():
+            return Measured(y[:n], told[:n])
+        if levels is not None:
+            found = carried(levels[:n])
+            return Measured(found.values, np.where(np.isnan(found.std), told[:n], np.fmax(found.std, told[:n])))
+        if is_pruned[:n].all():
+            return Measured(y[:n], told[:n])
         middle = float(np.median(y[:n][~is_pruned[:n]]))
-        return np.where(is_pruned[:n], np.maximum(y[:n], middle), y[:n])
+        return Measured(np.where(is_pruned[:n], np.maximum(y[:n], middle), y[:n]), told[:n])
 
-    noise = history.noise_std[rows] if j == 0 else np.full(len(rows), np.nan)
-    return Quantity(f"objective {j}", rows, values, noise)
+    has_noise = levels is not None or not bool(np.isnan(told).all())
+    return Quantity(f"objective {j}", rows, measured, told, has_noise)
+
+
+def _levels(history: History, j: int) -> Array:
+    """(k, R + 1) of the measured trials: objective j at the rungs and at the end; see `carried`."""
+    rows = np.flatnonzero(history.is_measured)
+    end = np.where(history.where("complete")[rows], history.objectives[rows, j], np.nan)
+    levels = np.column_stack([history.at_rungs[rows, :, j], end])
+    nowhere = np.isnan(levels).all(axis=1)  # stopped below the first rung: as good as there
+    levels[nowhere, 0] = history.objectives[rows[nowhere], j]
+    return levels
 
 
 def scalarised_quantity(history: History, weights: Array) -> Quantity:
     """Several objectives as one: the augmented Chebyshev sum of their warped values on [0, 1] (Knowles 2006)."""
     parts = [objective_quantity(history, j) for j in range(history.goal.n_objectives)]
 
-    def values(n: int) -> Array:
+    def measured(n: int) -> Measured:
         scaled = []
         for part in parts:
-            y = part.values(n)
+            y = part.measured(n).values
             z = Warping.fit(y).forward(y)
             scaled.append((z - z.min()) / (float(np.ptp(z)) or 1.0))
         together = np.stack(scaled, axis=1)
-        return np.asarray(np.max(weights * together, axis=1) + AUGMENTATION * together @ weights, dtype=np.float64)
+        return _exact(np.max(weights * together, axis=1) + AUGMENTATION * together @ weights)
 
     rows = parts[0].rows
-    return Quantity("scalarised", rows, values, np.full(len(rows), np.nan), variant=tuple(weights.tolist()))
+    return Quantity("scalarised", rows, measured, np.full(len(rows), np.nan), variant=tuple(weights.tolist()))
 
 
 def violation_quantity(history: History, j: int) -> Quantity:
     """How far outcome j is beyond its bound, where it was measured."""
     violations: Array = history.violations[:, j]
     rows = np.flatnonzero(~np.isnan(violations))
-    return Quantity(f"violation {j}", rows, lambda n: violations[rows[:n]], np.full(len(rows), np.nan))
+    return Quantity(f"violation {j}", rows, lambda n: _exact(violations[rows[:n]]), np.full(len(rows), np.nan))
 
 
 def feasibility_quantity(history: History) -> Quantity:
@@ -300,7 +336,11 @@ def feasibility_quantity(history: History) -> Quantity:
     infeasible = history.where("infeasible")
     rows = np.flatnonzero(infeasible | history.is_measured)
     labels: Array = np.where(infeasible[rows], 1.0, -1.0)
-    return Quantity("feasibility", rows, lambda n: labels[:n], np.full(len(rows), np.nan), is_warped=False)
+    return Quantity("feasibility", rows, lambda n: _exact(labels[:n]), np.full(len(rows), np.nan), is_warped=False)
+
+
+def _exact(values: Array) -> Measured:
+    return Measured(values, np.full(len(values), np.nan))
 
 
 # ---- points

@@ -39,7 +39,8 @@ MAX_LATE = 64  # numbers: a trial that is further behind the newest result is no
 class Record:
     """One trial as the model sees it; values and outcomes in the user's units.
 
-    fidelity: the part of a full evaluation behind the values, in (0, 1]: a pruned or paused trial has its last report.
+    A pruned or paused trial has its last report for values.
+    at_rungs: the values at each rung of the study's pruning, None where it did not come or was not compared.
     """
 
     number: int
@@ -49,15 +50,16 @@ class Record:
     outcomes: tuple[float, ...] | None = None
     noise: float | None = None  # standard error of the first objective
     cost: float | None = None
-    fidelity: float = 1.0
+    at_rungs: tuple[tuple[float, ...] | None, ...] = ()
 
 
 @dataclass(frozen=True)
 class Goal:
-    """Directions of the objectives and the bounds on the measured outcomes."""
+    """Directions of the objectives, the bounds on the measured outcomes, and how many rungs trials may stop at."""
 
     directions: tuple[Direction, ...]
     outcomes: tuple[tuple[Side, float], ...] = ()
+    n_rungs: int = 0
 
     @property
     def signs(self) -> Array:
@@ -70,14 +72,19 @@ class Goal:
 
 
 #: The arrays of a row, with the shape of one row; `_Columns` allocates them.
-_FIELDS = ("numbers", "units", "objectives", "violations", "codes", "noise_std", "costs", "fidelities")
+_FIELDS = ("numbers", "units", "objectives", "violations", "codes", "noise_std", "costs", "at_rungs")
 
 
 class _Columns:
     """Arrays with room to spare for the rows of one lineage; rows are written once."""
 
-    def __init__(self, n_columns: int, n_objectives: int, n_outcomes: int) -> None:
-        self.widths = {"units": (n_columns,), "objectives": (n_objectives,), "violations": (n_outcomes,)}
+    def __init__(self, n_columns: int, goal: Goal) -> None:
+        self.widths: dict[str, tuple[int, ...]] = {
+            "units": (n_columns,),
+            "objectives": (goal.n_objectives,),
+            "violations": (len(goal.outcomes),),
+            "at_rungs": (goal.n_rungs, goal.n_objectives),
+        }
         self.n_rows = 0
         self.arrays: dict[str, NDArray[Any]] = {name: self._room(name, 16) for name in _FIELDS}
 
@@ -143,7 +150,7 @@ class History:
     n finished ones by number: numbers (n,); units (n, D) unit-cube rows, NaN where not active;
     objectives (n, m), minimised, NaN where not measured; violations (n, c), outcome minus bound, > 0 where broken, NaN
     where not measured; codes (n,) positions in `STATES`; noise_std (n,) standard errors of the first objective and
-    costs (n,), NaN where not told; fidelities (n,) in (0, 1].
+    costs (n,), NaN where not told; at_rungs (n, R, m), minimised, NaN where not reached.
     Pending ones by number: pending_numbers (p,), pending_units (p, D).
     """
 
@@ -162,7 +169,7 @@ class History:
         A trial whose values are not finite counts as failed; one whose outcomes are not finite as not measured there.
         Raises: InvalidMeasurement, if a trial has another number of values than the goal has objectives.
         """
-        lineage = _Lineage(_Columns(space.n_dimensions, goal.n_objectives, len(goal.outcomes)))
+        lineage = _Lineage(_Columns(space.n_dimensions, goal))
         return cls(space, goal, 0, {}, lineage).grown(records)
 
     def grown(self, records: Iterable[Record]) -> History:
@@ -196,8 +203,12 @@ class History:
         n, m, c = len(records), self.goal.n_objectives, len(self.goal.outcomes)
         objectives, violations = np.full((n, m), np.nan), np.full((n, c), np.nan)
         codes = np.array([_CODES[record.state] for record in records], dtype=np.int8)
+        at_rungs = np.full((n, self.goal.n_rungs, m), np.nan)
         signs = self.goal.signs
         for i, record in enumerate(records):
+            for rung, values in enumerate(record.at_rungs[: self.goal.n_rungs]):
+                if values is not None and all(math.isfinite(value) for value in values):
+                    at_rungs[i, rung] = signs * np.array(values, dtype=np.float64)
             if record.state in ("complete", "pruned") and record.values is not None:
                 if len(record.values) != m:
                     raise InvalidMeasurement(
@@ -213,13 +224,15 @@ class History:
                 violations[i] = _violations(self.goal, record.outcomes)
         return {
             "numbers": np.array([record.number for record in records], dtype=np.int64),
-            "units": self.space.encode_many([record.params for record in records], strict=False),
+            "units": np.clip(
+                self.space.encode_many([record.params for record in records], strict=False), -FAR, 1.0 + FAR
+            ),
             "objectives": objectives,
             "violations": violations,
             "codes": codes,
             "noise_std": np.array([_told(record.noise) for record in records]),
             "costs": np.array([_told(record.cost) for record in records]),
-            "fidelities": np.array([record.fidelity for record in records]),
+            "at_rungs": at_rungs,
         }
 
     # ---- finished trials
@@ -256,8 +269,8 @@ class History:
         return self._column("costs")
 
     @property
-    def fidelities(self) -> Array:
-        return self._column("fidelities")
+    def at_rungs(self) -> Array:
+        return self._column("at_rungs")
 
     @property
     def states(self) -> tuple[State, ...]:

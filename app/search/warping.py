@@ -33,7 +33,7 @@ class Warping:
         """The warping of (n,) finite objectives; n >= 1, all equal values too."""
         y = np.clip(y, -LARGEST, LARGEST)
         center = float(np.median(y))
-        scale = _scale(y, center)
+        scale = better_half_spread(y, center)
         squashed = _squash(_scaled(y, center, scale))
         power = _most_gaussian_power(squashed)
         warped = yeo_johnson(squashed, power)
@@ -87,7 +87,7 @@ def _box_cox_of_log(log: Array, exponent: float) -> Array:
     return log if abs(exponent) < 1e-8 else np.expm1(exponent * log) / exponent
 
 
-def _scale(y: Array, center: float) -> float:
+def better_half_spread(y: Array, center: float) -> float:
     """The spread of the better half, which is the half that matters; wider measures where that is nothing."""
     q10, q25, q75 = (float(q) for q in np.quantile(y, [0.1, 0.25, 0.75]))
     for spread in (center - q10, q75 - q25, float(np.max(y)) - float(np.min(y))):

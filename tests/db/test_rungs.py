@@ -170,7 +170,7 @@ def test_an_import_leaves_the_same_rows_as_the_reports_did(api: Api, store: Stor
                 .where(Trial.id == Report.trial_id, Report.study_id == here.study.id)
                 .order_by(Trial.number, Report.attempt, Report.step)
             ).all()
-            seen.append((rung_rows, reported, trials.partial_results(here)))
+            seen.append((rung_rows, reported, trials.records(here)))
     assert seen[0] == seen[1]
     assert 2 not in {row.number for row in seen[0][0]}
 
@@ -187,12 +187,13 @@ def test_the_model_gets_the_last_report_and_the_values_at_the_rungs_of_every_tri
     api.report(4, step=1, value=0.1)
     api.remove(4)
     with opened(store) as here:
-        assert trials.partial_results(here) == {
-            1: trials.Partial(4, (0.7,), ((1, (0.5,)), (3, (0.7,)))),
-            2: trials.Partial(1, (0.25,), ((1, (0.25,)),)),
-        }
-        records = [(record.state, record.values) for record in trials.records(here)]
-        assert records == [("complete", (0.8,)), ("pruned", (0.25,)), ("pending", None), ("failed", None)]
+        records = [(record.state, record.values, record.at_rungs) for record in trials.records(here)]
+        assert records == [
+            ("complete", (0.8,), ((0.5,), (0.7,))),
+            ("pruned", (0.25,), ((0.25,), None)),
+            ("pending", None, ()),
+            ("failed", None, ()),
+        ]
 
 
 @pytest.mark.parametrize(

@@ -117,7 +117,8 @@ def _goal(rng: np.random.Generator) -> Goal:
     bounds = tuple(
         (_one(rng, ("at_most", "at_least")), _one(rng, (0.5, 0.0, 1e300, -1e300))) for _ in range(n_outcomes)
     )
-    return Goal(tuple(_one(rng, ("minimize", "maximize")) for _ in range(m)), bounds)
+    n_rungs = _one(rng, (0, 0, 3))
+    return Goal(tuple(_one(rng, ("minimize", "maximize")) for _ in range(m)), bounds, n_rungs)
 
 
 def _configurations(rng: np.random.Generator, space: SearchSpace, n: int, seed: int) -> list[dict[str, Value]]:
@@ -150,7 +151,10 @@ def _record(
         number, params, state, values if is_told else None, outcomes,
         noise=_one(rng, NOISES) if is_noisy else None,
         cost=_one(rng, (None, 0.0, 1.0, 1e300)),
-        fidelity=float(rng.uniform(0.01, 1.0)) if state == "pruned" else 1.0,
+        at_rungs=tuple(
+            tuple(_one(rng, (*EXTREMES, *values)) for _ in values) if rng.random() < 0.6 else None
+            for _ in range(goal.n_rungs)
+        ),
     )  # fmt: skip
 
 

@@ -45,7 +45,7 @@ def from_all_records(store: Store, here: OpenStudy) -> History:
 
 
 def assert_same(one: History, other: History) -> None:
-    for name in ("numbers", "units", "objectives", "violations", "codes", "noise_std", "costs", "fidelities"):
+    for name in ("numbers", "units", "objectives", "violations", "codes", "noise_std", "costs", "at_rungs"):
         np.testing.assert_array_equal(getattr(one, name), getattr(other, name), err_msg=name)
     assert one.keys == other.keys
     assert one.pending == other.pending
