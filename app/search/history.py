@@ -224,9 +224,7 @@ class History:
                 violations[i] = _violations(self.goal, record.outcomes)
         return {
             "numbers": np.array([record.number for record in records], dtype=np.int64),
-            "units": np.clip(
-                self.space.encode_many([record.params for record in records], strict=False), -FAR, 1.0 + FAR
-            ),
+            "units": self.space.encode_many([record.params for record in records], strict=False),
             "objectives": objectives,
             "violations": violations,
             "codes": codes,
