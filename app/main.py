@@ -55,7 +55,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         speculation = Speculation(store, memory) if settings.speculate else None
         app.state.desk = Desk(store, settings.ask_threads, memory, speculation)
         app.state.callers = callers(store, settings)
-        app.state.insights = insight.Insights()
+        app.state.insights = insight.Insights(memory.histories)
         upkeep = Upkeep(store, settings.sweep_seconds)
         upkeep.start()
         if speculation is not None:

@@ -20,6 +20,7 @@ from app.api.dependencies import AddressDep, Number, StoreDep
 from app.api.trials import Scalar, with_uid
 from app.api.wire import Answer, Body, Uid, Word
 from app.services import insight
+from app.services.histories import Histories
 
 router = APIRouter(prefix="/v1/studies/{study}", tags=["insight"], route_class=StrictRoute)
 
@@ -33,7 +34,8 @@ Result = TypeVar("Result")
 class Insights:
     """One per process: where the computations behind these answers take turns."""
 
-    def __init__(self) -> None:
+    def __init__(self, histories: Histories) -> None:
+        self.histories = histories
         self.limiter = CapacityLimiter(THREADS)
 
     async def compute(self, work: Callable[[], Result]) -> Result:
@@ -112,7 +114,7 @@ class Predictions(Answer):
 async def predict(address: AddressDep, body: Points, store: StoreDep, insights: InsightsDep) -> Predictions:
     """404 `no-result-yet` before there are two results; 422 `space-violation` for params outside the space."""
     place = with_uid(address, body.study_uid)
-    found = await insights.compute(partial(insight.predict, store, place, body.params))
+    found = await insights.compute(partial(insight.predict, store, insights.histories, place, body.params))
     return Predictions(
         items=[_prediction(found, k) for k in range(len(found.configurations))],
         trials_known=found.n_measured,
@@ -189,7 +191,7 @@ async def importance(
     objective: Annotated[str | None, Query(max_length=128, description="Only this one; default: every one")] = None,
 ) -> Importance:
     """Sobol' indices of the model's belief; look at `model.trust` first. 404 `no-result-yet` before two results."""
-    found = await insights.compute(partial(insight.importance, store, address, objective))
+    found = await insights.compute(partial(insight.importance, store, insights.histories, address, objective))
     return Importance(
         objectives=[
             ObjectiveImportance(
@@ -247,7 +249,7 @@ class Warnings(Answer):
 @router.get("/warnings", summary="What a specialist would say")
 async def warnings(address: AddressDep, store: StoreDep, insights: InsightsDep) -> Warnings:
     """Findings that chance hardly makes; those of the model need 20 results, and 5 for every parameter."""
-    found = await insights.compute(partial(insight.advise, store, address))
+    found = await insights.compute(partial(insight.advise, store, insights.histories, address))
     note = None
     if found.why_no_model is not None:
         note = f"the model could not be made ({found.why_no_model}): bounds, noise and effects were not looked at"
@@ -335,7 +337,7 @@ async def explanation(
     nearest: Annotated[int, Query(ge=0, le=50, description="Neighbours in each list")] = 5,
 ) -> Explanation:
     """`when_suggested` is what the model believed then, `now` what it believes with all results in."""
-    found = await insights.compute(partial(insight.explain, store, address, number, nearest))
+    found = await insights.compute(partial(insight.explain, store, insights.histories, address, number, nearest))
     trial, then, now = found.trial, found.when_suggested, found.now
     return Explanation(
         number=trial.number,
@@ -376,13 +378,15 @@ def _now(found: insight.Explanation, now: insight.Now) -> Now:
 
 
 def _neighbours(found: insight.Explanation, nears: Sequence[insight.Near]) -> list[Neighbour]:
+    """Without those that were removed at this very moment."""
     return [
         Neighbour(
-            number=near.record.number,
-            params=dict(near.record.params),
-            values=None if near.record.values is None else _by_name(found, near.record.values),
+            number=near.number,
+            params=found.others[near.number].params,
+            values=found.others[near.number].values,
             distance=near.distance,
             likeness=near.likeness,
         )
         for near in nears
+        if near.number in found.others
     ]

@@ -1,14 +1,15 @@
 """What a study's model says when asked: of any point, of a trial, of the parameters, of what is wrong.
 
-One short read for the snapshot, closed before any matrix is touched. The model is the one that suggests: it is made of
+One short read for the snapshot, closed before any matrix is touched, of what changed since the process last looked. The
+model is the one that suggests: it is made of
 the same trials with the study's seed, whatever algorithm the study itself uses.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -20,10 +21,11 @@ from app.db.tables import Trial
 from app.definition import Definition
 from app.errors import FieldError, Invalid, NoResultYet, NumericalError, SpaceViolation
 from app.search.constraints import Array, Mask
-from app.search.history import History, Record
+from app.search.history import History
 from app.search.parameters import Fixed
 from app.search.space import SearchSpace
 from app.services.edit_study import adapted
+from app.services.histories import Histories
 from app.services.plan import is_modelled
 from app.services.turns import short_turns
 
@@ -35,18 +37,19 @@ if TYPE_CHECKING:  # half a second for SciPy that other answers need not wait fo
     from app.search.explanation import Hindsight
     from app.search.surrogate import Surrogate
 
+Look = TypeVar("Look")
+
 #: Below so many results in the model its word is not worth much, whatever its figures say.
 FEW_TRIALS = 10
 
 
 @dataclass(frozen=True)
 class Seen:
-    """A study as it was at one moment. records: by number, finished and pending ones."""
+    """A study as it was at one moment."""
 
     name: str
     definition: Definition
     history: History
-    records: Mapping[int, Record]
 
     @property
     def space(self) -> SearchSpace:
@@ -80,17 +83,17 @@ class Seen:
         return model(self.history, Embedding.of(self.space), quantity, self.definition.seed)
 
 
-def seen(here: OpenStudy) -> Seen:
-    definition = here.definition
-    records = trials.records(here)
-    history = History.of(definition.space, definition.goal, records)
-    return Seen(here.study.name, definition, history, {record.number: record for record in records})
+def see(store: Store, histories: Histories, address: Address, look: Callable[[OpenStudy], Look]) -> tuple[Seen, Look]:
+    """The study, and what else `look` reads in the same snapshot.
 
-
-def see(store: Store, address: Address) -> Seen:
-    """Raises: StudyNotFound, StudyReplaced."""
-    with reading(store, address) as here:
-        return seen(here)
+    Raises: StudyNotFound, StudyReplaced, and what `look` raises.
+    """
+    with histories.turn(Address(address.project_id, address.name)):
+        with reading(store, address) as here:
+            looked = look(here)
+            news = histories.news(here)
+        history = histories.grown(here, news)
+    return Seen(here.study.name, here.definition, history), looked
 
 
 # --- how well the model predicts --------------------------------------------------------------------------------
@@ -139,14 +142,16 @@ class Predicted:
     qualities: Mapping[str, Quality]
 
 
-def predict(store: Store, address: Address, configurations: Sequence[Mapping[str, Any]]) -> Predicted:
+def predict(
+    store: Store, histories: Histories, address: Address, configurations: Sequence[Mapping[str, Any]]
+) -> Predicted:
     """What the model believes of some configurations.
 
     Raises: SpaceViolation, with a pointer for every wrong place; NoResultYet; NumericalError.
     """
     from app.search.belief import belief
 
-    study = see(store, address)
+    study, _ = see(store, histories, address, lambda here: None)
     checked = _checked(study.space, configurations)
     study.require_model()
     definition, history = study.definition, study.history
@@ -204,9 +209,11 @@ class ObjectiveImportance:
     parameters: Sequence[ParameterImportance]
 
 
-def importance(store: Store, address: Address, objective: str | None) -> list[ObjectiveImportance]:
+def importance(
+    store: Store, histories: Histories, address: Address, objective: str | None
+) -> list[ObjectiveImportance]:
     """Of every objective, or of one.  Raises: NoResultYet; Invalid, for an unknown objective; NumericalError."""
-    study = see(store, address)
+    study, _ = see(store, histories, address, lambda here: None)
     names = [one.name for one in study.definition.objectives]
     if objective is not None and objective not in names:
         raise Invalid(f"there is no objective {objective!r}; there is {', '.join(names)}")
@@ -259,14 +266,14 @@ class Advised:
     why_no_model: str | None
 
 
-def advise(store: Store, address: Address) -> Advised:
+def advise(store: Store, histories: Histories, address: Address) -> Advised:
     """What a specialist would say about the study; never a numerical error."""
     from app.search import advice as core
 
-    with reading(store, address) as here:
-        study, is_guided = seen(here), is_modelled(here)
-        counts = here.study.counts()
-        reasons = trials.reasons(here, "failed", limit=3) if counts["failed"] else []
+    def look(here: OpenStudy) -> tuple[bool, Mapping[str, int], Sequence[tuple[str, int]]]:
+        return is_modelled(here), here.study.counts(), trials.reasons(here, "failed", limit=3)
+
+    study, (is_guided, counts, reasons) = see(store, histories, address, look)
     endings = core.Endings(
         **{state: counts[state] for state in ("complete", "pruned", "failed", "infeasible", "lost")}, reasons=reasons
     )
@@ -309,7 +316,7 @@ def _modelled(study: Seen, j: int) -> advice.Objective:
 class Near:
     """Another trial, and how near it is: see `app.search.explanation.Neighbour`."""
 
-    record: Record
+    number: int
     distance: float
     likeness: float | None
 
@@ -347,30 +354,33 @@ class Now:
 
 @dataclass(frozen=True)
 class Explanation:
-    """why_not_now: why the model says nothing of the point now, if so."""
+    """others: the trials that are near it, by number.  why_not_now: why the model says nothing of it now, if so."""
 
     trial: Trial
     definition: Definition
+    others: Mapping[int, Trial]
     when_suggested: WhenSuggested | None
     now: Now | None
     why_not_now: str | None
 
 
-def explain(store: Store, address: Address, number: int, n_nearest: int) -> Explanation:
+def explain(store: Store, histories: Histories, address: Address, number: int, n_nearest: int) -> Explanation:
     """Why a trial has its parameters.
 
     What the model believed then was kept with the trial, since the log that it came from may have been corrected or
     trials removed; what it believes now is computed.
     Raises: TrialNotFound, TrialRemoved, NumericalError.
     """
-    with reading(store, address) as here:
-        trial = trials.get(here, number)
-        study = seen(here)
+    study, trial = see(store, histories, address, lambda here: trials.get(here, number))
     why_not = _why_not_now(study, trial)
     with short_turns():
         now = None if why_not else _now(study, trial, n_nearest)
         then = _when_suggested(study, trial, n_nearest)
-    return Explanation(trial, study.definition, then, now, why_not)
+    near = [*(now.nearest if now else ()), *(then.nearest if then else ()), *(then.pending if then else ())]
+    with reading(store, address) as here:
+        found = trials.numbered(here, {one.number for one in near})
+    others = {number: other for number, other in found.items() if other.state != "removed"}
+    return Explanation(trial, study.definition, others, then, now, why_not)
 
 
 def _why_not_now(study: Seen, trial: Trial) -> str | None:
@@ -399,7 +409,7 @@ def _when_suggested(study: Seen, trial: Trial, n_nearest: int) -> WhenSuggested 
         exploration=trial.origin.get("exploration"),
         feasibility=believed.get("feasibility"),
         n_pending=len(out),
-        pending=_nearest_of(study, trial, out, n_nearest),
+        pending=_nearest_of(study, trial, frozenset(out), n_nearest),
         nearest=_nearest(study, trial, had_result, n_nearest),
     )
 
@@ -427,10 +437,15 @@ def _nearest(study: Seen, trial: Trial, candidates: Mask, count: int, surrogate:
     return _nearest_rows(study, trial, study.history.units[rows], numbers, count, surrogate)
 
 
-def _nearest_of(study: Seen, trial: Trial, numbers: Iterable[int], count: int) -> list[Near]:
-    """Of the trials of those numbers that are still there."""
-    known = [number for number in numbers if number in study.records]
-    units = study.space.encode_many([study.records[number].params for number in known], strict=False)
+def _nearest_of(study: Seen, trial: Trial, numbers: Set[int], count: int) -> list[Near]:
+    """Of the trials of those numbers that are still there, finished since or not."""
+    history = study.history
+    rows = np.flatnonzero(np.isin(history.numbers, list(numbers)))
+    pending = [record for number, record in history.pending.items() if number in numbers]
+    units = np.vstack(
+        [history.units[rows], study.space.encode_many([record.params for record in pending], strict=False)]
+    )
+    known = [*history.numbers[rows].tolist(), *(record.number for record in pending)]
     return _nearest_rows(study, trial, units, known, count, None)
 
 
@@ -444,7 +459,7 @@ def _nearest_rows(
         return []
     unit = study.space.encode_many([trial.params], strict=False)[0]
     found = nearest(Embedding.of(study.space), unit, units, count, surrogate)
-    return [Near(study.records[numbers[one.row]], one.distance, one.likeness) for one in found]
+    return [Near(numbers[one.row], one.distance, one.likeness) for one in found]
 
 
 #: Why there was no model behind a trial, by its source.

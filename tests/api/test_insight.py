@@ -251,6 +251,29 @@ def test_every_algorithm_s_points_are_explained(api: Api, algorithm: str) -> Non
     assert found["now"]["mean"]["value"] == pytest.approx(api.trial(8)["values"]["value"], abs=20)
 
 
+def test_a_removed_trial_is_nobody_s_neighbour(api: Api) -> None:
+    tuned(api, 9)
+    nearest = get(api, "trials/9/explanation")["now"]["nearest"][0]["number"]
+    api.remove(nearest)
+    after = get(api, "trials/9/explanation")
+    for near in (*after["now"]["nearest"], *(after["when_suggested"] or {"nearest": []})["nearest"]):
+        assert near["number"] != nearest
+
+
+def test_answers_follow_new_results_and_corrections(api: Api) -> None:
+    tuned(api, 9)
+    point = {"lr": 0.01, "kind": "a", "idle": 0.5}
+    assert predict(api, point)["trials_known"] == 9
+    trial = api.one()
+    api.tell(trial["number"], value=score(trial["params"]))
+    found = predict(api, trial["params"])
+    assert found["trials_known"] == 10
+    assert found["items"][0]["trials"] == [10]
+    before = found["items"][0]["mean"]["value"]
+    api.call("PATCH", f"{api.base}/trials/10", {"value": -500.0}, status=200)
+    assert predict(api, trial["params"])["items"][0]["mean"]["value"] < before - 20
+
+
 def test_a_point_that_the_space_no_longer_contains_is_said_to_be_so(api: Api) -> None:
     tuned(api, 8)
     outside = next(n for n in range(1, 9) if api.trial(n)["params"]["lr"] > 0.01)
