@@ -6,7 +6,8 @@ READY  := $(VENV)/.ready
 DATA   ?= data
 PORT   ?= 8000
 UV     := uv==0.13.8
-TYPED  := app clients/python/metatune $(wildcard benchmarks/*.py migrations)
+TYPED  := app clients/python/metatune $(wildcard benchmarks/*.py benchmarks/quality/peers/*.py migrations) \
+	$(filter-out %/core.py, $(wildcard benchmarks/quality/*.py))
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
@@ -100,3 +101,26 @@ HISTORIES ?= 10000
 
 histories: $(READY)  ## whether suggestions are finite, legal and new after each of HISTORIES=10000 odd histories
 	METATUNE_HISTORIES=$(HISTORIES) $(BIN)/python -m pytest tests/search/test_any_history.py
+
+# Peers exclude one another, so each has an environment of its own, and so have the problems.
+.PHONY: peers bench-quality
+PEER   ?= problems optuna
+PEERS  ?= metatune random sobol
+GROUPS ?=
+SPLITS ?= development held-out
+SEEDS  ?= 3
+EVALS  ?= 50
+BATCH  ?= 1
+
+peers: $(PEER:%=.venv-peers/%/.ready)  ## environments for comparisons: PEER="problems optuna ax hebo smac vizier"
+
+.venv-peers/%/.ready: benchmarks/quality/peers/%.txt
+	$(PYTHON) -m venv .venv-peers/$*
+	.venv-peers/$*/bin/python -m pip install --quiet -r $<
+	@if [ -f $(<:.txt=.no-deps.txt) ]; then .venv-peers/$*/bin/python -m pip install --quiet --no-deps -r $(<:.txt=.no-deps.txt); fi
+	@touch $@
+
+bench-quality: $(READY) .venv-peers/problems/.ready  ## suggestions beside peers': PEERS="metatune optuna-tpe" GROUPS=bbob5,ml SEEDS=3 EVALS=50
+	$(BIN)/python -m benchmarks.quality.run --peers "$(PEERS)" --groups "$(GROUPS)" --splits "$(SPLITS)" \
+		--seeds $(SEEDS) --evals $(EVALS) --batch $(BATCH)
+	$(BIN)/python -m benchmarks.quality.report --evals $(EVALS)
