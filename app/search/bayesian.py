@@ -7,7 +7,7 @@ study from its first trial has in its memo, and nothing has to be stored. Price:
 once. Only trials before the first one that is still out count for c, or those far behind the newest: the late tells of
 sixteen workers would otherwise each change what was just fitted.
 
-Cost is bounded: hyperparameters see at most 250 trials, the posterior at most 500: the best, the latest, those near the
+Cost is bounded: hyperparameters see at most 250 trials, the posterior at most 300: the best, the latest, those near the
 best and a seeded random rest.
 """
 
@@ -43,7 +43,7 @@ from app.search.warping import Warping
 
 BRANCH_EVERY = 3  # numbers: so often the choices are drawn and only the rest is maximised, see docs/decisions
 MAX_FITTED = 250
-MAX_CONDITIONED = 400  # at a checkpoint; as many as MAX_INTERVAL come to it until the next
+MAX_CONDITIONED = 250  # at a checkpoint; as many as MAX_INTERVAL come to it until the next
 EVERY_TRIAL = 20
 INTERVAL_SHARE, MAX_INTERVAL = 0.1, 50
 N_ROUGH, N_POLISHING = 50, 12  # trials of a first rough fit, and steps that improve it on all that count
@@ -56,7 +56,7 @@ MAX_HYPERVOLUME_OBJECTIVES = 3
 MAX_FRONT = (64, 24)  # points of the front that count, for two and three objectives
 AUGMENTATION = 0.05
 DEMANDED_PER_TIE, MAX_DEMANDED = 0.2, 1.5  # standardised improvement
-FULL_EFFORT = 200  # trials up to which the maximiser looks at all its candidates
+FULL_EFFORT = 100  # trials up to which the maximiser looks at all its candidates
 REFERENCE_SPAN = 0.5  # standardised: a front without extent still has something to improve
 MODEL_STREAM, POINT_STREAM, WEIGHT_STREAM = 0x0F17, 0x0A5C, 0x0E16
 

@@ -17,9 +17,9 @@ from app.search.space import SearchSpace
 N_RANDOM = 512
 N_NEAR = 40  # per centre and radius
 RADII = (0.15, 0.03, 0.006)
-N_STARTS = 5
+N_STARTS = (3, 5)  # with the least and with full effort
 N_CHANGES = 4  # of one column's level, one after the other
-N_STEPS = 20  # of the ascent
+N_STEPS = (10, 20)  # of the ascent, with the least and with full effort
 NEGLIGIBLE_GAIN = 1e-3  # of a log improvement
 FIRST_STEP, MAX_STEP = 0.05, 0.3  # in cube edges
 MANY_LEVELS = 12  # a number with more levels is climbed as if it were continuous
@@ -39,7 +39,7 @@ def maximize(
     Args:
         centers: (c, D) configurations around which candidates are thrown, the most promising first.
         pins: (D,) columns held at a value, NaN where free.
-        effort: the part of all candidates that is looked at, in (0, 1]: of a large model each costs more.
+        effort: in (0, 1], the part of all candidates that is looked at: of a large model each costs more.
     """
     candidates = _candidates(space, rng, centers, pins, effort)
     if not len(candidates):
@@ -47,15 +47,16 @@ def maximize(
     scores = acquisition.value(candidates)
     order = np.argsort(-scores, kind="stable")
     leaders = candidates[order[: _leader_count(space)]]
-    starts = leaders[_distinct(leaders)][:N_STARTS]
+    n_starts, n_steps = (round(least + effort * (most - least)) for least, most in (N_STARTS, N_STEPS))
+    starts = leaders[_distinct(leaders, n_starts)][:n_starts]
     if _is_continuous(space):
-        improved = _climb(space, acquisition, starts, pins)
+        improved = _climb(space, acquisition, starts, pins, n_steps)
     else:
-        improved = _climb(space, acquisition, _best_changes(space, acquisition, starts, pins), pins)
+        improved = _climb(space, acquisition, _best_changes(space, acquisition, starts, pins), pins, n_steps)
         changed = _best_changes(space, acquisition, improved, pins)
         moved = ~((changed == improved) | (np.isnan(changed) & np.isnan(improved))).all(axis=1)
         if moved.any():
-            changed[moved] = _climb(space, acquisition, changed[moved], pins)
+            changed[moved] = _climb(space, acquisition, changed[moved], pins, n_steps)
         improved = changed
     rows = np.vstack([improved, leaders])
     order = np.argsort(-np.concatenate([acquisition.value(improved), scores[order[: len(leaders)]]]), kind="stable")
@@ -93,15 +94,15 @@ def _candidates(space: SearchSpace, rng: np.random.Generator, centers: Array, pi
     return np.asarray(snapped[np.sort(first)], dtype=np.float64)
 
 
-def _distinct(rows: Array) -> NDArray[np.intp]:
-    """Indices of the rows, those that nearly repeat a better one last."""
+def _distinct(rows: Array, n_wanted: int) -> NDArray[np.intp]:
+    """Indices of the rows, those that nearly repeat a better one last; it stops at so many different ones."""
     filled = np.where(np.isnan(rows), -1.0, rows)
     first: list[int] = []
     later: list[int] = []
     for i in range(len(filled)):
         close = any(np.max(np.abs(filled[i] - filled[k])) < 0.02 for k in first)
         (later if close else first).append(i)
-        if len(first) >= N_STARTS:
+        if len(first) >= n_wanted:
             break
     return np.array(first + later, dtype=np.intp)
 
@@ -113,12 +114,12 @@ def _climbable(space: SearchSpace, pins: Array) -> Mask:
     return np.asarray(ordered & fine & np.isnan(pins), dtype=bool)
 
 
-def _climb(space: SearchSpace, acquisition: Acquisition, starts: Array, pins: Array) -> Array:
+def _climb(space: SearchSpace, acquisition: Acquisition, starts: Array, pins: Array, n_steps: int) -> Array:
     """Ascent from every (k, D) row along its active numbers; the result is legal, snapped and no worse."""
     free = ~np.isnan(starts) & _climbable(space, pins)
     if not free.any():
         return starts
-    ends = space.snap(_ascended(acquisition, starts, free))
+    ends = space.snap(_ascended(acquisition, starts, free, n_steps))
     if not space.constraints and _is_continuous(space):
         return ends
     ends = _shortened(space, starts, ends, free)
@@ -130,7 +131,7 @@ def _is_continuous(space: SearchSpace) -> bool:
     return all(levels is None for levels in space.n_levels)
 
 
-def _ascended(acquisition: Acquisition, starts: Array, free: Mask) -> Array:
+def _ascended(acquisition: Acquisition, starts: Array, free: Mask, n_steps: int) -> Array:
     """Projected BFGS from all (k, D) starts at once, one evaluation a step for all of them.
 
     free: (k, D) the coordinates that may move, within [0, 1]. A row never ends lower than it began.
@@ -142,7 +143,7 @@ def _ascended(acquisition: Acquisition, starts: Array, free: Mask) -> Array:
     inverse = np.tile(np.eye(d), (k, 1, 1))  # of the negative Hessian
     is_fresh = np.ones(k, dtype=bool)  # no curvature is known: the first step has a set length
     shrink = np.ones(k)
-    for _ in range(N_STEPS):
+    for _ in range(n_steps):
         # along a bound only what leads back inside may move
         held = np.where(gradient < 0.0, rows <= 0.0, rows >= 1.0) | ~free
         slope = np.where(held, 0.0, gradient)
