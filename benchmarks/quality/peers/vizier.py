@@ -15,6 +15,9 @@ from benchmarks.quality.peer import Peer, Task
 from benchmarks.quality.spaces import Params, legal
 
 logging.disable(logging.WARNING)
+jax.config.update(
+    "jax_enable_x64", True
+)  # as its service does: in single precision its third suggestion is not a number
 
 
 class Vizier(Peer):
