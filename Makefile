@@ -103,7 +103,7 @@ histories: $(READY)  ## whether suggestions are finite, legal and new after each
 	METATUNE_HISTORIES=$(HISTORIES) $(BIN)/python -m pytest tests/search/test_any_history.py
 
 # Peers exclude one another, so each has an environment of its own, and so have the problems.
-.PHONY: peers bench-quality
+.PHONY: peers bench-quality bench-report bench-latency bench-parallel
 PEER   ?= problems optuna
 PEERS  ?= metatune random sobol
 GROUPS ?=
@@ -124,3 +124,12 @@ bench-quality: $(READY) .venv-peers/problems/.ready  ## suggestions beside peers
 	$(BIN)/python -m benchmarks.quality.run --peers "$(PEERS)" --groups "$(GROUPS)" --splits "$(SPLITS)" \
 		--seeds $(SEEDS) --evals $(EVALS) --batch $(BATCH)
 	$(BIN)/python -m benchmarks.quality.report --evals $(EVALS)
+
+bench-report: $(READY)  ## put the tables of the runs there are into docs/benchmarks.md: EVALS=50
+	$(BIN)/python -m benchmarks.quality.report --evals $(EVALS) --write
+
+bench-latency: $(READY) .venv-peers/optuna/.ready  ## CPU ms of an ask and tell by the length of the history, beside Optuna
+	$(BIN)/python -m benchmarks.latency $(ARGS)
+
+bench-parallel: $(READY) .venv-peers/problems/.ready  ## sixteen pending trials against one after another: SEEDS=3 EVALS=50
+	$(BIN)/python -m benchmarks.parallel --seeds $(SEEDS) --evals $(EVALS) $(ARGS)
