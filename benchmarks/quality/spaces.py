@@ -81,7 +81,7 @@ def at_unit(parameter: Mapping[str, Any], u: float) -> Any:
 def unit_of(parameter: Mapping[str, Any], value: Any) -> float:
     """Where a value lies between the bounds, in [0, 1]; of n choices the k-th at (k + 1/2) / n."""
     if parameter["type"] == "categorical":
-        return (parameter["choices"].index(value) + 0.5) / len(parameter["choices"])
+        return float((parameter["choices"].index(value) + 0.5) / len(parameter["choices"]))
     low, high = parameter["low"], parameter["high"]
     if parameter["scale"] == "log":
         return math.log(value / low) / math.log(high / low)
