@@ -170,6 +170,27 @@ class Within:
 
 
 @dataclass(frozen=True)
+class Thrift:
+    """−weight · E[log cost]: improvement per cost, for a standardised log cost; the weight cools.
+
+    Source: Lee et al. 2020, "Cost-aware Bayesian optimization" (EI-cool).
+    """
+
+    log_cost: Surrogate
+    weight: float
+
+    def value(self, units: Array) -> Array:
+        return -self.weight * self.log_cost.predict(units).mean
+
+    def value_and_gradient(self, units: Array) -> tuple[Array, Array]:
+        p = self.log_cost.predict_with_gradient(units)
+        return -self.weight * p.mean, -self.weight * p.mean_gradient
+
+    def believing(self, unit: Array) -> Thrift:
+        return self  # a believed trial leaves every mean as it is
+
+
+@dataclass(frozen=True)
 class Acquisition:
     """The sum of some terms. Without an improvement (nothing feasible is known yet) only the probabilities count."""
 

@@ -26,6 +26,7 @@ from app.search.acquisition import (
     HypervolumeImprovement,
     Improvement,
     Term,
+    Thrift,
     Within,
     exploration_share,
 )
@@ -56,6 +57,8 @@ MAX_HYPERVOLUME_OBJECTIVES = 3
 MAX_FRONT = (64, 24)  # points of the front that count, for two and three objectives
 AUGMENTATION = 0.05
 DEMANDED_PER_TIE, MAX_DEMANDED = 0.2, 1.5  # standardised improvement
+MIN_COST_SPREAD = 0.1  # of the logarithm: where trials cost within about a tenth the same, cost is no matter
+COOLING = 50  # trials that halve the weight of cost
 FULL_EFFORT = 100  # trials up to which the maximiser looks at all its candidates
 REFERENCE_SPAN = 0.5  # standardised: a front without extent still has something to improve
 MODEL_STREAM, POINT_STREAM, WEIGHT_STREAM = 0x0F17, 0x0A5C, 0x0E16
@@ -331,6 +334,17 @@ def violation_quantity(history: History, j: int) -> Quantity:
     return Quantity(f"violation {j}", rows, lambda n: _exact(violations[rows[:n]]), np.full(len(rows), np.nan))
 
 
+def log_cost_quantity(history: History) -> Quantity:
+    """What trials cost, in standardised logarithms; one that was stopped early says nothing of a whole one."""
+    rows = np.flatnonzero((history.costs > 0) & ~history.where("pruned"))
+    logs = np.log(history.costs[rows])
+
+    def measured(n: int) -> Measured:
+        return _exact((logs[:n] - logs[:n].mean()) / max(float(logs[:n].std()), MIN_COST_SPREAD))
+
+    return Quantity("log cost", rows, measured, np.full(len(rows), np.nan), is_warped=False)
+
+
 def feasibility_quantity(history: History) -> Quantity:
     """+1 where a configuration could not be evaluated, -1 where it could."""
     infeasible = history.where("infeasible")
@@ -408,7 +422,7 @@ class ModelProposer:
         else:
             rng = np.random.default_rng([self._seed % 2**64, number % 2**64, WEIGHT_STREAM])
             terms += self._improvement(scalarised_quantity(self._history, rng.dirichlet(np.ones(m))))
-        return Acquisition(tuple(terms))
+        return Acquisition((*terms, *self._thrift()))
 
     def _improvement(self, quantity: Quantity) -> list[Term]:
         modelled = self._model(quantity)
@@ -440,8 +454,16 @@ class ModelProposer:
         reference = front.max(axis=0) + REFERENCE_MARGIN * span
         return [HypervolumeImprovement(tuple(modelled.surrogate for modelled in models), front, reference)]
 
+    def _thrift(self) -> Sequence[Term]:
+        """Cheap trials first, as long as what a trial costs depends on where it is; less with every trial."""
+        costs = self._history.costs[(self._history.costs > 0) & ~self._history.where("pruned")]
+        if len(costs) < N_INITIAL or (spread := float(np.std(np.log(costs)))) < MIN_COST_SPREAD:
+            return []
+        weight = spread * 0.5 ** (len(costs) / COOLING)
+        return [Thrift(self._model(log_cost_quantity(self._history)).surrogate, weight)]
+
     def _limits(self) -> Sequence[Term]:
-        """What counts beside the objective: outcomes within bounds, that it can be evaluated at all, what it costs."""
+        """What counts beside the objective: outcomes within bounds, and that it can be evaluated at all."""
         history = self._history
         terms: list[Term] = []
         for j in range(history.violations.shape[1]):

@@ -11,6 +11,7 @@ from app.search.acquisition import (
     Acquisition,
     HypervolumeImprovement,
     Improvement,
+    Thrift,
     Within,
     exploration_share,
     log_expected_improvement,
@@ -65,6 +66,7 @@ TERMS = {
     "improvement": (Improvement(surrogate(0), 0.0, 0.3),),
     "far improvement": (Improvement(surrogate(0), -5.0),),
     "limits": (Within(surrogate(1), 0.3), Within(surrogate(2), -2.0)),
+    "thrift": (Improvement(surrogate(0), 0.0), Thrift(surrogate(2), 0.7)),
     "two objectives": (HypervolumeImprovement((surrogate(0), surrogate(1)), FRONT[:, :2], np.ones(2)),),
     "three objectives": (HypervolumeImprovement((surrogate(0), surrogate(1), surrogate(2)), FRONT, np.ones(3)),),
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -246,6 +247,40 @@ def test_infeasible_trials_teach_where_not_to_go() -> None:
         )
     points = ask(BOX, records, 4).points
     assert all(float(point.params["x0"]) > -1.0 for point in points)
+
+
+FLAT = SearchSpace({"x0": Float(0, 1), "x1": Float(0, 1)})
+
+
+def told_costs(cost: Any) -> list[Record]:
+    """Twelve trials of a valley along x1, each with its cost."""
+    records = trials(FLAT, 12, lambda _, p: (p["x0"] - 0.5) ** 2)
+    return [replace(record, cost=cost(record.params)) for record in records]
+
+
+def test_of_points_as_good_the_cheaper_is_tried() -> None:
+    def place(sign: int) -> float:
+        points = ask(FLAT, told_costs(lambda p: math.exp(sign * 3 * p["x1"])), count=6).points
+        return float(np.mean([point.params["x1"] for point in points]))
+
+    assert place(1) < 0.4
+    assert place(-1) > 0.6
+
+
+def test_a_cost_that_is_the_same_everywhere_changes_nothing() -> None:
+    one, other = (ask(FLAT, told_costs(lambda _, c=cost: c)).points[0] for cost in (None, 7.0))
+    assert one.params == other.params
+
+
+def test_a_best_value_met_again_and_again_is_a_plateau_that_is_left() -> None:
+    def plateau(number: int, p: Any) -> float:
+        return 1.0 if p["x0"] < 0.5 else 2.0 + p["x1"]
+
+    def share_outside(ties: bool) -> float:
+        records = trials(FLAT, 24, lambda n, p: plateau(n, p) - (0.0 if ties else 1e-6 * n * (p["x0"] < 0.5)))
+        return float(np.mean([point.params["x0"] >= 0.5 for point in ask(FLAT, records, count=8).points]))
+
+    assert share_outside(ties=True) > share_outside(ties=False)
 
 
 def test_failed_trials_teach_nothing_but_are_not_repeated() -> None:
