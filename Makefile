@@ -122,7 +122,7 @@ peers: $(PEER:%=.venv-peers/%/.ready)  ## environments for comparisons: PEER="pr
 
 bench-quality: $(READY) .venv-peers/problems/.ready  ## suggestions beside peers': PEERS="metatune optuna-tpe" GROUPS=bbob5,ml SEEDS=3 EVALS=50
 	$(BIN)/python -m benchmarks.quality.run --peers "$(PEERS)" --groups "$(GROUPS)" --splits "$(SPLITS)" \
-		--seeds $(SEEDS) --evals $(EVALS) --batch $(BATCH)
+		--seeds $(SEEDS) --evals $(EVALS) --batch $(BATCH) $(ARGS)
 	$(BIN)/python -m benchmarks.quality.report --evals $(EVALS)
 
 bench-report: $(READY)  ## put the tables of the runs there are into docs/benchmarks.md: EVALS=50
