@@ -32,6 +32,7 @@ Side = Literal["at_most", "at_least"]
 STATES: tuple[State, ...] = ("complete", "pruned", "failed", "infeasible", "pending")
 _CODES = {state: code for code, state in enumerate(STATES)}
 
+MAX_VALUE = 8e307  # what lies beyond counts as this: two of them can be added, and so have a median
 MAX_LATE = 64  # numbers: a trial that is further behind the newest result is not waited for
 
 
@@ -208,14 +209,14 @@ class History:
         for i, record in enumerate(records):
             for rung, values in enumerate(record.at_rungs[: self.goal.n_rungs]):
                 if values is not None and all(math.isfinite(value) for value in values):
-                    at_rungs[i, rung] = signs * np.array(values, dtype=np.float64)
+                    at_rungs[i, rung] = _minimised(signs, values)
             if record.state in ("complete", "pruned") and record.values is not None:
                 if len(record.values) != m:
                     raise InvalidMeasurement(
                         f"trial {record.number} has {len(record.values)} values for {m} objectives"
                     )
                 if all(math.isfinite(value) for value in record.values):
-                    objectives[i] = signs * np.array(record.values, dtype=np.float64)
+                    objectives[i] = _minimised(signs, record.values)
                 else:
                     codes[i] = _CODES["failed"]
             elif record.state == "complete":
@@ -346,6 +347,10 @@ def _put_in(old: Sequence[T], before: Sequence[int], new: Sequence[T]) -> list[T
         merged.append(item)
         start = position
     return merged + list(old[start:])
+
+
+def _minimised(signs: Array, values: Sequence[float]) -> Array:
+    return np.clip(signs * np.array(values, dtype=np.float64), -MAX_VALUE, MAX_VALUE)
 
 
 def _told(number: float | None) -> float:

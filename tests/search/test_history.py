@@ -120,3 +120,8 @@ def test_pending_trials_may_be_added_to_a_history_that_has_grown_already() -> No
     newer = older.grown([Record(7, {"x": 0.9, "k": "a"}, "complete", (1.0, 1.0))])
     beside = older.grown([Record(8, {"x": 0.8, "k": "a"}, "pending")])
     assert (beside.n_finished, beside.pending_numbers, newer.n_finished) == (5, (1, 8), 6)
+
+
+def test_the_largest_doubles_have_a_median() -> None:
+    records = [Record(k, {"x": 0.1 * k, "k": "a"}, "complete", (1.7e308, -1.7e308)) for k in (1, 2)]
+    assert np.isfinite(np.median(History.of(SPACE, GOAL, records).objectives, axis=0)).all()
