@@ -7,11 +7,13 @@ or no second objective, it does not run on such problems.
 
 from __future__ import annotations
 
+import subprocess
 import sys
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -95,9 +97,9 @@ def versions(name: str) -> dict[str, str]:
     return found
 
 
+@cache
 def _commit() -> str:
-    import subprocess
-
+    """Of the process's start: what is committed later is not what runs."""
     described = subprocess.run(
         ["git", "describe", "--always", "--dirty", "--abbrev=10"], cwd=ROOT, capture_output=True, text=True
     )
