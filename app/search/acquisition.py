@@ -162,7 +162,10 @@ class Within:
         p = self.quantity.predict_with_gradient(units)
         z = (self.bound - p.mean) / p.std
         log_probability = log_ndtr(z)
-        by_z = np.exp(-0.5 * z**2 - LOG_2PI_HALF - log_probability)
+        near = np.maximum(
+            z, -FAR
+        )  # below, the density over the probability is −z, and a difference of logarithms rounding
+        by_z = np.where(z < -FAR, -z, np.exp(-0.5 * near**2 - LOG_2PI_HALF - log_ndtr(near)))
         return log_probability, -(by_z / p.std)[:, None] * (p.mean_gradient + z[:, None] * p.std_gradient)
 
     def believing(self, unit: Array) -> Within:

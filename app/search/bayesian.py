@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from scipy.special import ndtri
 
 from app.errors import NotPositiveDefinite, NumericalError
+from app.search import feasible
 from app.search.acquisition import (
     Acquisition,
     HypervolumeImprovement,
@@ -42,7 +43,8 @@ from app.search.space import SearchSpace
 from app.search.surrogate import Factor, Surrogate, fit
 from app.search.warping import Warping
 
-BRANCH_EVERY = 3  # numbers: so often the choices are drawn and only the rest is maximised, see docs/decisions
+BRANCH_EVERY = 3  # numbers: so often the choices are drawn, see docs/decisions
+N_BRANCH = 16  # rows of them that are compared
 MAX_FITTED = 250
 MAX_CONDITIONED = 250  # at a checkpoint; as many as MAX_INTERVAL come to it until the next
 EVERY_TRIAL = 20
@@ -478,13 +480,23 @@ class ModelProposer:
     def _best_unused(self, acquisition: Acquisition, number: int, taken: Callable[[str], bool]) -> Suggestion | None:
         rng = np.random.default_rng([self._seed % 2**64, number % 2**64, POINT_STREAM])
         if self._branching and number % BRANCH_EVERY == 0:
-            pins = self._pins.copy()
-            for j in self._branching:
-                pins[j] = (rng.integers(self._space.n_levels[j] or 1) + 0.5) / (self._space.n_levels[j] or 1)
-            point = self._first_unused(acquisition, rng, pins, taken)
+            point = self._first_free(self._branch(acquisition, rng), acquisition, taken)
             if point is not None:
                 return point
-        return self._first_unused(acquisition, rng, self._pins, taken)
+        rows = maximize(self._space, acquisition, rng, self._centers(), self._pins, self._effort)
+        return self._first_free(rows, acquisition, taken)
+
+    def _branch(self, acquisition: Acquisition, rng: np.random.Generator) -> Array:
+        """A few rows of one draw of the choices, the best first.
+
+        Few, because where a branch is hardly known the acquisition is highest in its corners, seldom a good place.
+        """
+        pins = self._pins.copy()
+        for j in self._branching:
+            n_levels = self._space.n_levels[j] or 1
+            pins[j] = (rng.integers(n_levels) + 0.5) / n_levels
+        rows = self._space.snap(feasible.draw(self._space, rng, N_BRANCH, pins))
+        return np.asarray(rows[np.argsort(-acquisition.value(rows), kind="stable")], dtype=np.float64)
 
     @property
     def _branching(self) -> list[int]:
@@ -492,10 +504,7 @@ class ModelProposer:
         kinds = [self._space.parameters[name] for name in self._space.columns]
         return [j for j, kind in enumerate(kinds) if not kind.is_ordered and np.isnan(self._pins[j])]
 
-    def _first_unused(
-        self, acquisition: Acquisition, rng: np.random.Generator, pins: Array, taken: Callable[[str], bool]
-    ) -> Suggestion | None:
-        rows = maximize(self._space, acquisition, rng, self._centers(), pins, self._effort)
+    def _first_free(self, rows: Array, acquisition: Acquisition, taken: Callable[[str], bool]) -> Suggestion | None:
         for start in range(0, len(rows), 8):
             some = rows[start : start + 8]
             for row, codes in zip(some, self._space.codes_of_units(some), strict=True):
