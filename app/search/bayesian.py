@@ -37,6 +37,7 @@ from app.search.free import Suggestion, pins_of, settled, sobol_point
 from app.search.history import Goal, History
 from app.search.kernels import Embedding
 from app.search.maximize import maximize
+from app.search.options import MAX_CONDITIONED
 from app.search.parameters import Value
 from app.search.pareto import REFERENCE_MARGIN, non_dominated, thinned
 from app.search.space import SearchSpace
@@ -46,9 +47,8 @@ from app.search.warping import Warping
 BRANCH_EVERY = 3  # numbers: so often the choices are drawn, see docs/decisions
 N_BRANCH = 16  # rows of them that are compared
 MAX_FITTED = 250
-MAX_CONDITIONED = 250  # at a checkpoint; as many as MAX_INTERVAL come to it until the next
 EVERY_TRIAL = 20
-INTERVAL_SHARE, MAX_INTERVAL = 0.1, 50
+INTERVAL_SHARE, MAX_INTERVAL = 0.1, 50  # so many come to MAX_CONDITIONED until the next checkpoint
 N_ROUGH, N_POLISHING = 50, 12  # trials of a first rough fit, and steps that improve it on all that count
 UNPROVEN_NOISE = 1e-3  # variance, standardised: a fitted noise this small may stand for roughness the kernel lacks
 N_INCUMBENTS = 250

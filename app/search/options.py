@@ -10,6 +10,8 @@ from typing import Any
 from app.errors import FieldError, Invalid
 from app.search.history import Goal
 
+MAX_CONDITIONED = 250  # trials that a Gaussian process sees all of; beyond, the best, the newest, the near and a rest
+
 
 @dataclass(frozen=True)
 class Option:

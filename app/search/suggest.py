@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from app.search.draw import MODELLED, draw, first_guess
 from app.search.free import Suggestion, free_point
 from app.search.history import Goal, History, Record
-from app.search.options import AVAILABLE, check_options
+from app.search.options import AVAILABLE, MAX_CONDITIONED, check_options
 from app.search.parameters import Value
 from app.search.space import SearchSpace
 
@@ -47,8 +47,28 @@ def choose_algorithm(space: SearchSpace, goal: Goal, algorithm: str, n_trials: i
         return algorithm, "asked for"
     if space.n_dimensions == 0:
         return "grid", "every parameter is fixed"
-    what = "several objectives by random scalarisation" if goal.n_objectives > 1 else "expected improvement"
-    return "gp", f"a Gaussian process with {what} needs the fewest trials"
+    return "gp", _why_the_model(space, goal, n_trials)
+
+
+def _why_the_model(space: SearchSpace, goal: Goal, n_trials: int) -> str:
+    """`auto` is the Gaussian process wherever it was measured: see docs/decisions/gaussian-process.md."""
+    by_goal = {
+        1: "expected improvement",
+        2: "expected hypervolume improvement of two objectives",
+        3: "expected hypervolume improvement of three objectives",
+    }
+    what = by_goal.get(goal.n_objectives, f"a random weighting of {goal.n_objectives} objectives at every number")
+    kinds = [space.parameters[name] for name in space.columns]
+    n_choices = sum(not kind.is_ordered for kind in kinds)
+    n_conditional = sum(kind.when is not None for kind in kinds)
+    parts = [f"{space.n_dimensions} parameter{'s' if space.n_dimensions > 1 else ''}"]
+    parts += [f"{n} {word}" for n, word in ((n_choices, "of choices"), (n_conditional, "conditional")) if n]
+    why = f"a Gaussian process with {what} needs the fewest trials for {', '.join(parts)}"
+    if n_choices:
+        why += "; every third number draws the choices, so that no branch is forgotten"
+    if n_trials > MAX_CONDITIONED:
+        why += f"; of {n_trials} trials it sees the best, the newest, those near the best and a random rest"
+    return why
 
 
 def suggest(

@@ -176,7 +176,10 @@ def test_unknown_algorithms_and_options_are_refused_with_the_legal_ones() -> Non
 def test_auto_is_the_gaussian_process_and_says_why() -> None:
     name, why = choose_algorithm(BOX, LOSS, "auto", 0)
     assert name == "gp"
-    assert "Gaussian process" in why
+    assert why == "a Gaussian process with expected improvement needs the fewest trials for 5 parameters"
+    _, why = choose_algorithm(MIXED, Goal(("minimize",) * 2), "auto", 1000)
+    for part in ("two objectives", "8 parameters, 2 of choices, 2 conditional", "every third number", "of 1000 trials"):
+        assert part in why
 
 
 def test_a_space_of_fixed_parameters_has_one_configuration() -> None:
