@@ -20,8 +20,9 @@ from app.errors import NumericalError, SpaceViolation
 from app.search.free import default_resolution
 from app.search.history import State
 from app.search.parameters import Value
-from app.search.space import Bool, Categorical, Fixed, Float, Int, Ordinal, SearchSpace
+from app.search.space import Bool, Categorical, Fixed, Float, Int, SearchSpace
 from app.search.suggest import Goal, History, Record, Suggestion, free_point, posterior, suggest
+from tests.search.spaces import BAND, CHOICES, MIXED, SMALL
 
 BLOCK = 20  # histories of one test
 GIVEN = os.environ.get("METATUNE_HISTORIES", "300").split("-")
@@ -34,25 +35,11 @@ SPACES = {
     "wide": SearchSpace({f"x{j}": Float(0, 1) for j in range(24)}),
     "coin": SearchSpace({"b": Bool()}),
     "die": SearchSpace({"n": Int(1, 6)}),
-    "small": SearchSpace(
-        {"a": Int(0, 3), "c": Categorical(("p", "q", 1)), "n": Bool(when={"c": ("p",)}), "f": Fixed(3)}, ("a <= 2",)
-    ),
+    "small": SMALL,
     "nothing": SearchSpace({"a": Fixed(1), "b": Fixed("x")}),
     "only": SearchSpace({"c": Categorical(("one",)), "x": Float(0, 1)}),
-    "choices": SearchSpace({f"c{j}": Categorical(("a", "b", "c", "d")) for j in range(4)}),
-    "mixed": SearchSpace(
-        {
-            "C": Float(1e-3, 1e3, "log"),
-            "gamma": Float(1e-6, 10, "log"),
-            "kernel": Categorical(("rbf", "poly", "sigmoid")),
-            "degree": Int(2, 6, when={"kernel": ("poly",)}),
-            "batch": Ordinal((16, 32, 64, 128)),
-            "width": Int(8, 512, "log"),
-            "rate": Float(0, 1, step=0.1, when={"shrinking": (True,)}),
-            "shrinking": Bool(),
-        },
-        ("C * gamma <= 100", "rate + 0.001 * width <= 1.2"),
-    ),
+    "choices": CHOICES,
+    "mixed": MIXED,
     "nested": SearchSpace(
         {
             "learner": Categorical(("tree", "net", "none")),
@@ -62,7 +49,7 @@ SPACES = {
             "beta": Float(0.5, 0.999, when={"optimizer": ("adam",)}, default=0.9),
         }
     ),
-    "band": SearchSpace({"x": Float(0, 1), "y": Float(0, 1)}, ("x + y <= 1.001", "x + y >= 0.999")),
+    "band": BAND,
     "vast": SearchSpace({"x": Float(-1e300, 1e300), "y": Float(1e-300, 1e300, "log"), "n": Int(-(2**53), 2**53)}),
     "narrow": SearchSpace({"x": Float(1.0, 1.0 + 1e-15), "y": Float(1e-300, 2e-300)}),
 }

@@ -12,32 +12,18 @@ from hypothesis import strategies as st
 
 from app.search.history import State
 from app.search.pareto import hypervolume
-from app.search.space import Bool, Categorical, Float, Int, Ordinal, SearchSpace
+from app.search.space import Bool, Categorical, Float, Int, SearchSpace
 from app.search.suggest import Goal, History, Record, Suggestions, free_point, suggest
+from tests.search.spaces import BAND, BOX, CHOICES, MIXED
 
 ALGORITHMS = ["tpe", "cmaes", "nsga2"]
 LOSS = Goal(("minimize",))
-BOX = SearchSpace({f"x{j}": Float(-5, 5) for j in range(5)})
 LINE = SearchSpace({"x": Float(0, 1)})
 SMALL = SearchSpace(
     {"a": Int(0, 3), "c": Categorical(("p", "q", 1)), "n": Bool(when={"c": ("p",)})},
     ("a <= 2",),
 )
-CHOICES = SearchSpace({f"c{j}": Categorical(("a", "b", "c", "d")) for j in range(4)})
-MIXED = SearchSpace(
-    {
-        "C": Float(1e-3, 1e3, "log"),
-        "gamma": Float(1e-6, 10, "log"),
-        "kernel": Categorical(("rbf", "poly", "sigmoid")),
-        "degree": Int(2, 6, when={"kernel": ("poly",)}),
-        "batch": Ordinal((16, 32, 64, 128)),
-        "width": Int(8, 512, "log"),
-        "rate": Float(0, 1, step=0.1, when={"shrinking": (True,)}),
-        "shrinking": Bool(),
-    },
-    ("C * gamma <= 100", "rate + 0.001 * width <= 1.2"),
-)
-BAND = SearchSpace({"x": Float(0, 1), "y": Float(0, 1)}, ("x + y <= 1.001", "x + y >= 0.999"))
+
 WIDE = SearchSpace({f"x{j}": Float(0, 1) for j in range(60)})
 SPACES = {"box": BOX, "line": LINE, "choices": CHOICES, "mixed": MIXED, "band": BAND, "wide": WIDE}
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from app.errors import FitFailed, Invalid
 from app.search import bayesian
 from app.search.history import State
-from app.search.space import Bool, Categorical, Fixed, Float, Int, Ordinal, SearchSpace
+from app.search.space import Categorical, Fixed, Float, SearchSpace
 from app.search.suggest import (
     Goal,
     History,
@@ -28,25 +28,9 @@ from app.search.suggest import (
     posterior,
     suggest,
 )
+from tests.search.spaces import BOX, MIXED, SMALL
 
 LOSS = Goal(("minimize",))
-BOX = SearchSpace({f"x{j}": Float(-5, 5) for j in range(5)})
-SMALL = SearchSpace(
-    {"a": Int(0, 3), "c": Categorical(("p", "q", 1)), "n": Bool(when={"c": ("p",)}), "f": Fixed(3)}, ("a <= 2",)
-)
-MIXED = SearchSpace(
-    {
-        "C": Float(1e-3, 1e3, "log"),
-        "gamma": Float(1e-6, 10, "log"),
-        "kernel": Categorical(("rbf", "poly", "sigmoid")),
-        "degree": Int(2, 6, when={"kernel": ("poly",)}),
-        "batch": Ordinal((16, 32, 64, 128)),
-        "width": Int(8, 512, "log"),
-        "rate": Float(0, 1, step=0.1, when={"shrinking": (True,)}),
-        "shrinking": Bool(),
-    },
-    ("C * gamma <= 100", "rate + 0.001 * width <= 1.2"),
-)
 
 
 def trials(space: SearchSpace, n: int, value: Any, seed: int = 0) -> list[Record]:
