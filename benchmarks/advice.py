@@ -21,10 +21,11 @@ from typing import Any
 import numpy as np
 
 from app.search.advice import Advice, Endings, Objective, advise
-from app.search.bayesian import model, objective_quantity
 from app.search.history import Goal, History, Record
 from app.search.importance import importance
 from app.search.kernels import Embedding
+from app.search.models import model
+from app.search.quantities import objective_quantity
 from app.search.space import Categorical, Float, Int, SearchSpace
 from app.search.suggest import suggest
 

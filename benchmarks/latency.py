@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from app.search.bayesian import checkpoint
+from app.search.models import checkpoint
 from benchmarks.quality.child import ROOT, Child, ChildError
 from benchmarks.quality.peer import PEERS
 from benchmarks.quality.report import write_section

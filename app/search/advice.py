@@ -13,12 +13,12 @@ from typing import Any, Literal
 
 import numpy as np
 
-from app.search.bayesian import Modelled
 from app.search.constraints import Mask
 from app.search.designs import sobol
 from app.search.history import Goal, History
 from app.search.importance import Importance, best_trial
 from app.search.leave_one_out import leave_one_out, ranks
+from app.search.models import Modelled
 from app.search.parameters import Float, Int, Parameter, Value
 from app.search.paths import Paths
 from app.search.space import SearchSpace

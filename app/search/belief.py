@@ -8,23 +8,15 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import ndtr
 
-from app.search.bayesian import (
-    Modelled,
-    feasibility_quantity,
-    model,
-    native,
-    objective_quantity,
-    violation_quantity,
-)
 from app.search.constraints import Array
 from app.search.history import Goal, History
 from app.search.kernels import Embedding
+from app.search.models import Modelled, model
 from app.search.parameters import Value
+from app.search.quantities import feasibility_quantity, objective_quantity, violation_quantity
 from app.search.space import SearchSpace
-from app.search.surrogate import Prediction
 
 MIN_MEASURED = 2  # from here on there is a model
-SPARE_RANGE = 0.5
 
 
 @dataclass(frozen=True)
@@ -74,7 +66,7 @@ def belief(
     for j in range(m):
         objective = model(history, embedding, objective_quantity(history, j), seed)
         prediction = objective.surrogate.predict(units)
-        middle, std[:, j] = in_units(objective, prediction)
+        middle, std[:, j] = objective.in_units(prediction.mean, prediction.std)
         mean[:, j] = goal.signs[j] * middle
         best = best_mean(history, objective)
         if m == 1 and best is not None:
@@ -86,7 +78,7 @@ def belief(
             continue
         violation = model(history, embedding, quantity, seed)
         prediction = violation.surrogate.predict(units)
-        middle, outcome_std[:, j] = in_units(violation, prediction)
+        middle, outcome_std[:, j] = violation.in_units(prediction.mean, prediction.std)
         outcome_mean[:, j] = bound + middle if side == "at_most" else bound - middle
         limit = float(violation.warping.forward(np.zeros(1))[0])
         holds[:, j] = ndtr((limit - prediction.mean) / prediction.std)
@@ -95,17 +87,6 @@ def belief(
         prediction = model(history, embedding, feasibility_quantity(history), seed).surrogate.predict(units)
         runs = ndtr(-prediction.mean / prediction.std)
     return Belief(mean, std, outcome_mean, outcome_std, holds, runs, improves)
-
-
-def in_units(modelled: Modelled, prediction: Prediction) -> tuple[Array, Array]:
-    """Median and half the central 68 % interval, of which what lies more than half the range of the measured values
-    beyond them is left off: the tails of a transformation that squashes outliers are no knowledge."""
-    room = SPARE_RANGE * float(np.ptp(modelled.values))
-    first, last = float(modelled.values.min()) - room, float(modelled.values.max()) + room
-    low, high = (
-        np.clip(modelled.warping.backward(prediction.mean + side * prediction.std), first, last) for side in (-1.0, 1.0)
-    )
-    return native(modelled.warping, prediction.mean, prediction.std)[0], 0.5 * (high - low)
 
 
 def best_mean(history: History, objective: Modelled) -> float | None:

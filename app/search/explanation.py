@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from app.search.bayesian import Modelled, native
 from app.search.constraints import Array
 from app.search.kernels import Embedding, matern52
 from app.search.leave_one_out import leave_one_out
+from app.search.models import Modelled
 from app.search.surrogate import Surrogate
 
 
@@ -67,5 +67,5 @@ def hindsight(modelled: Modelled, row: int) -> Hindsight | None:
     if not len(places) or len(modelled.rows) < 2:
         return None
     i, found = int(places[0]), leave_one_out(modelled.surrogate)
-    mean, std = native(modelled.warping, found.mean[i : i + 1], found.std[i : i + 1])
+    mean, std = modelled.in_units(found.mean[i : i + 1], found.std[i : i + 1])
     return Hindsight(float(mean[0]), float(std[0]), float((found.values[i] - found.mean[i]) / found.std[i]))

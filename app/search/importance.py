@@ -23,9 +23,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.search import feasible
-from app.search.bayesian import Modelled, native
 from app.search.constraints import Array
 from app.search.designs import sobol
+from app.search.models import Modelled
 from app.search.paths import Paths
 from app.search.space import SearchSpace
 from app.search.surrogate import Surrogate
@@ -203,14 +203,14 @@ def losses_near(space: SearchSpace, modelled: Modelled, best: Best) -> Sequence[
     Negative: the model expects a gain.
     """
     losses: list[float | None] = []
-    surrogate, warping = modelled.surrogate, modelled.warping
-    here = float(native(warping, *_prediction(surrogate, best.unit[None, :]))[0][0])
+    surrogate = modelled.surrogate
+    here = float(modelled.in_units(*_prediction(surrogate, best.unit[None, :]))[0][0])
     for j in range(space.n_dimensions):
         moved = _moves(space, best.unit, j)
         if not len(moved):
             losses.append(None)
             continue
-        loss = native(warping, *_prediction(surrogate, moved))[0] - here
+        loss = modelled.in_units(*_prediction(surrogate, moved))[0] - here
         is_ordered = space.parameters[space.columns[j]].is_ordered
         losses.append(float(loss.mean() if is_ordered else loss.min()))
     return losses

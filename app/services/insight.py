@@ -1,8 +1,8 @@
 """What a study's model says when asked: of any point, of a trial, of the parameters, of what is wrong.
 
-One short read for the snapshot, closed before any matrix is touched, of what changed since the process last looked. The
-model is the one that suggests: it is made of
-the same trials with the study's seed, whatever algorithm the study itself uses.
+One short read for the snapshot, closed before any matrix is touched, of what changed since the process last looked.
+The model is the one that suggests: it is made of the same trials with the study's seed, whatever algorithm the study
+itself uses.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ from app.services.turns import short_turns
 if TYPE_CHECKING:  # half a second for SciPy that other answers need not wait for
     from app.search import advice
     from app.search.advice import Advice
-    from app.search.bayesian import Modelled
     from app.search.belief import Belief
     from app.search.explanation import Hindsight
+    from app.search.models import Modelled
     from app.search.surrogate import Surrogate
 
 Look = TypeVar("Look")
@@ -76,8 +76,9 @@ class Seen:
 
     def objective(self, j: int) -> Modelled:
         """Raises: FitFailed, NotPositiveDefinite."""
-        from app.search.bayesian import model, objective_quantity
         from app.search.kernels import Embedding
+        from app.search.models import model
+        from app.search.quantities import objective_quantity
 
         quantity = objective_quantity(self.history, j)
         return model(self.history, Embedding.of(self.space), quantity, self.definition.seed)

@@ -17,7 +17,7 @@ from app.db.studies import OpenStudy
 from app.search.suggest import Suggestion
 from app.services.turns import short_turns
 
-#: Studies for which a line is kept; with a Gaussian process of 500 trials it is some megabytes.
+#: Studies for which a line is kept; with a Gaussian process of 300 trials it is some megabytes.
 LINES_KEPT = 16
 
 

@@ -51,7 +51,7 @@ class Peer(ABC):
 
     def add(self, trials: Sequence[tuple[Params, Sequence[float]]]) -> None:
         """Trials that it did not ask for, as a bulk import."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} takes no trials that it did not ask for")
 
 
 @dataclass(frozen=True)

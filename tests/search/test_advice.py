@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 
 from app.search.advice import Advice, Endings, Objective, advise, needed_trials, widened, wilson_low
-from app.search.bayesian import model, objective_quantity
 from app.search.designs import sobol
 from app.search.history import Goal, History, Record, State
 from app.search.importance import importance
 from app.search.kernels import Embedding
+from app.search.models import model
+from app.search.quantities import objective_quantity
 from app.search.space import Bool, Categorical, Fixed, Float, Int, Ordinal, SearchSpace
 
 LOSS = Goal(("minimize",))

@@ -7,13 +7,14 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from app.search import bayesian
 from app.search.constraints import Array
 from app.search.designs import sobol
 from app.search.history import Goal, History, Record
 from app.search.importance import Importance, best_trial, importance, indices, losses_near
 from app.search.kernels import Embedding
+from app.search.models import Modelled, model
 from app.search.paths import Paths
+from app.search.quantities import objective_quantity
 from app.search.space import Bool, Categorical, Float, Int, SearchSpace
 
 CUBE = SearchSpace({"x1": Float(-np.pi, np.pi), "x2": Float(-np.pi, np.pi), "x3": Float(-np.pi, np.pi)})
@@ -33,7 +34,7 @@ def estimated(space: SearchSpace, f: Callable[[Array], Array]) -> tuple[Array, A
     return found.first_order[:, 0], found.total[:, 0]
 
 
-def modelled(space: SearchSpace, f: Callable[[Array], Array], n: int, noise: float = 0.0) -> bayesian.Modelled:
+def modelled(space: SearchSpace, f: Callable[[Array], Array], n: int, noise: float = 0.0) -> Modelled:
     rng = np.random.default_rng(5)
     units = space.snap(sobol(np.arange(n), space.n_dimensions, 3))
     values = f(units) + noise * rng.standard_normal(n)
@@ -42,7 +43,7 @@ def modelled(space: SearchSpace, f: Callable[[Array], Array], n: int, noise: flo
         for i, (u, y) in enumerate(zip(units, values, strict=True))
     ]
     history = History.of(space, LOSS, records)
-    return bayesian.model(history, Embedding.of(space), bayesian.objective_quantity(history, 0), seed=0)
+    return model(history, Embedding.of(space), objective_quantity(history, 0), seed=0)
 
 
 def learned(space: SearchSpace, f: Callable[[Array], Array], n: int, noise: float = 0.0) -> Importance:

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from app.errors import FitFailed, Invalid
-from app.search import bayesian
+from app.search import models
 from app.search.history import State
 from app.search.space import Categorical, Fixed, Float, SearchSpace
 from app.search.suggest import (
@@ -282,7 +282,7 @@ def test_a_model_that_cannot_be_fitted_falls_back_and_says_so(monkeypatch: pytes
     def refuse(*args: Any) -> None:
         raise FitFailed("no hyperparameters")
 
-    monkeypatch.setattr(bayesian, "fit", refuse)
+    monkeypatch.setattr(models, "fit", refuse)
     point = ask(BOX, trials(BOX, 12, bowl)).points[0]
     assert point.source == "fallback"
     assert point.why is not None
