@@ -80,7 +80,7 @@ def is_loopback(host: str) -> bool:
 
 
 def _migrate(settings: Settings) -> None:
-    from app.db.migrate import head, migrate
+    from app.db.migrate import HEAD, migrate
     from app.db.session import Store
 
     store = Store(settings.database)
@@ -88,7 +88,7 @@ def _migrate(settings: Settings) -> None:
         migrate(store)
     finally:
         store.dispose()
-    print(f"{store.url.render_as_string(hide_password=True)} is at revision {head()}")
+    print(f"{store.url.render_as_string(hide_password=True)} is at revision {HEAD}")
 
 
 def _create_key(settings: Settings, project: str, scopes: list[str]) -> None:

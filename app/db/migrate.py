@@ -1,44 +1,48 @@
-"""Alembic from inside: bring the schema to head, or tell whether it is there."""
+"""Alembic from inside: bring the schema to head, or tell whether it is there.
+
+Alembic and the scripts are loaded only when there is something to migrate: most starts find the schema at `HEAD`, and
+whether it is there is asked by every probe of readiness.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from sqlalchemy import insert, select
+from sqlalchemy import Connection, String, column, insert, inspect, select, table
 
 from app.db.keys import DEFAULT_PROJECT
 from app.db.session import Store, database_now
 from app.db.tables import Project
 from app.errors import Unavailable
 
+if TYPE_CHECKING:
+    from alembic.config import Config
+
+#: The last of the scripts.
+HEAD = "0004"
 SCRIPTS = Path(__file__).resolve().parents[2] / "migrations"
 #: One number for all: whoever migrates a PostgreSQL database holds this advisory lock.
 _LOCK = 7_151_201_907
+#: Alembic's own table, of one row.
+_STAMP = table("alembic_version", column("version_num", String))
 
 
 def configuration() -> Config:
+    from alembic.config import Config
+
     config = Config()
     config.set_main_option("script_location", str(SCRIPTS))
     return config
 
 
-def head() -> str:
-    revision = ScriptDirectory.from_config(configuration()).get_current_head()
-    assert revision is not None  # noqa: S101  (the scripts ship with the package)
-    return revision
-
-
 def current(store: Store) -> str | None:
     with store.engine.connect() as connection:
-        return MigrationContext.configure(connection).get_current_revision()
+        return _revision(connection)
 
 
 def is_at_head(store: Store) -> bool:
-    return current(store) == head()
+    return current(store) == HEAD
 
 
 def migrate(store: Store) -> None:
@@ -46,19 +50,33 @@ def migrate(store: Store) -> None:
 
     Raises: Unavailable, if the database was made by a newer version.
     """
-    script = ScriptDirectory.from_config(configuration())
-    known = {revision.revision for revision in script.walk_revisions()}
     writer = store.engine.execution_options(metatune_write=True)
     with writer.begin() as connection:
         if not store.is_sqlite:
             connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK})")
-        here = MigrationContext.configure(connection).get_current_revision()
-        if here is not None and here not in known:
-            raise Unavailable(
-                f"the database is at revision {here}, which this version does not know; start the newer version"
-            )
-        config = configuration()
-        config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+        here = _revision(connection)
+        if here != HEAD:
+            _upgrade(connection, here)
         if connection.execute(select(Project.id).where(Project.name == DEFAULT_PROJECT)).first() is None:
             connection.execute(insert(Project).values(name=DEFAULT_PROJECT, created_at=database_now()))
+
+
+def _revision(connection: Connection) -> str | None:
+    """Where Alembic says that the schema is; None: it was never here."""
+    if not inspect(connection).has_table(_STAMP.name):
+        return None
+    return connection.execute(select(_STAMP.c.version_num)).scalar_one_or_none()
+
+
+def _upgrade(connection: Connection, here: str | None) -> None:
+    from alembic import command
+    from alembic.script import ScriptDirectory
+
+    config = configuration()
+    known = {revision.revision for revision in ScriptDirectory.from_config(config).walk_revisions()}
+    if here is not None and here not in known:
+        raise Unavailable(
+            f"the database is at revision {here}, which this version does not know; start the newer version"
+        )
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")
