@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 import sys
 from collections.abc import Sequence
@@ -46,8 +47,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         settings = settings_of(given)
         if given.command == "serve":
+            gc.disable()  # what an import makes stays, and there is a lot of it to look through
             from app.serve import serve as run  # here: the other commands need no server
 
+            gc.enable()
             run(settings, roles=given.roles, insecure=given.insecure)
         elif given.command == "migrate":
             _migrate(settings)

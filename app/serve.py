@@ -78,8 +78,7 @@ def worker() -> FastAPI:
     """What each process runs. With several, one whose supervisor was killed leaves too, and frees address and file."""
     settings = Settings.from_environment()
     log.configure(settings.log_level)
-    gc.collect()
-    gc.freeze()  # what was imported stays: the collector need not look at it again, nor as often at the rest
+    gc.freeze()  # what was imported stays: the collector need not look at it, nor as often at the rest
     gc.set_threshold(GARBAGE_THRESHOLD, 20, 20)
     supervisor = os.environ.get(_SUPERVISOR)
     if supervisor is not None:
