@@ -29,6 +29,7 @@ $(VENV)/.locked: requirements.lock
 
 $(READY): $(VENV)/.locked pyproject.toml clients/python/pyproject.toml
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --no-index -e . -e clients/python
+	$(BIN)/python -m compileall -q app migrations clients/python/metatune # as pip does: no start waits for the compiler
 	@touch $@
 
 test: $(READY)  ## run every test
