@@ -6,6 +6,7 @@ without a slope (Ament et al. 2023, "Unexpected improvements to expected improve
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -15,27 +16,50 @@ from scipy.special import erfcx, log_ndtr
 
 from app.search.constraints import Array
 from app.search.pareto import Cells, cells_below
-from app.search.surrogate import Surrogate
+from app.search.surrogate import Prediction, Surrogate, Watched
 
 LOG_2PI_HALF = 0.5 * float(np.log(2.0 * np.pi))
 SQRT2, SQRT_PI_2 = float(np.sqrt(2.0)), float(np.sqrt(np.pi / 2.0))
 FAR = 1e3  # standard deviations; from here on two terms of the asymptotic series are exact to 1e-11
 
 
-def log_h(z: Array) -> Array:
-    """log(φ(z) + z Φ(z)), accurate for every finite z. Source: Ament et al. 2023, eq. 9.
+@dataclass(frozen=True)
+class Height:
+    """h(z) = φ(z) + z Φ(z) in parts that never underflow: log h, φ/h and Φ/h = d log h / dz."""
 
-    With the Mills ratio R(z) = (1 − Φ(z)) / φ(z) it is log φ(z) + log(1 − |z| R(|z|)) for z < 0, and by reflection
-    log(z + φ(z) (1 − z R(z))) else.
+    log: Array
+    density: Array
+    probability: Array
+
+
+def height(z: Array) -> Height:
+    """Accurate for every finite z. Source: Ament et al. 2023, eq. 9.
+
+    With the Mills ratio R(z) = (1 − Φ(z)) / φ(z) it is φ(z) (1 − |z| R(|z|)) for z < 0, and by reflection
+    z + φ(z) (1 − z R(z)) else.
     """
-    z = np.asarray(z, dtype=np.float64)
-    size = np.minimum(np.abs(z), FAR)
-    left = 1.0 - size * (erfcx(size / SQRT2) * SQRT_PI_2)
+    size = np.abs(z)
+    is_far = size >= FAR
+    mills = erfcx(np.minimum(size, FAR) * (1.0 / SQRT2)) * SQRT_PI_2
+    left = 1.0 - size * mills
+    if is_far.any():
+        beyond = np.maximum(size, FAR) ** -2.0
+        left = np.where(is_far, beyond * (1.0 - 3.0 * beyond), left)
+        mills = np.where(is_far, (1.0 - beyond) / np.maximum(size, FAR), mills)
     log_density = -0.5 * z * z - LOG_2PI_HALF
-    beyond = np.maximum(np.abs(z), FAR) ** -2.0
-    left = np.where(size < FAR, left, beyond * (1.0 - 3.0 * beyond))
-    above = np.where(z < 0.0, 1.0, z + np.exp(log_density) * left)
-    return np.where(z < 0.0, log_density + np.log(left), np.log(above))
+    density = np.exp(log_density)
+    is_low = z < 0.0
+    above = np.where(is_low, 1.0, z + density * left)
+    return Height(
+        np.where(is_low, log_density + np.log(left), np.log(above)),
+        np.where(is_low, 1.0 / left, density / above),
+        np.where(is_low, mills / left, (1.0 - density * mills) / above),
+    )
+
+
+def log_h(z: Array) -> Array:
+    """log(φ(z) + z Φ(z))."""
+    return height(np.asarray(z, dtype=np.float64)).log
 
 
 def log_expected_improvement(mean: Array, std: Array, best: float) -> Array:
@@ -72,8 +96,12 @@ def noise_discount(std: Array, noise_std: float) -> Discount:
 class Term(Protocol):
     """One summand of an acquisition, a logarithm: at (m, D) rows of the unit cube."""
 
-    def value(self, units: Array) -> Array:
-        """(m,)."""
+    @property
+    def surrogates(self) -> tuple[Surrogate, ...]:
+        """What it is made from."""
+
+    def value(self, predictions: Sequence[Prediction]) -> Array:
+        """(m,) from what its surrogates predict at m rows."""
 
     def value_and_gradient(self, units: Array) -> tuple[Array, Array]:
         """(m,) and the (m, D) derivatives by the numbers of the unit cube."""
@@ -90,18 +118,20 @@ class Improvement:
     best: float
     noise_std: float = 0.0
 
-    def value(self, units: Array) -> Array:
-        p = self.objective.predict(units)
+    @property
+    def surrogates(self) -> tuple[Surrogate, ...]:
+        return (self.objective,)
+
+    def value(self, predictions: Sequence[Prediction]) -> Array:
+        (p,) = predictions
         total = log_expected_improvement(p.mean, p.std, self.best)
         return total + noise_discount(p.std, self.noise_std).log if self.noise_std else total
 
     def value_and_gradient(self, units: Array) -> tuple[Array, Array]:
         p = self.objective.predict_with_gradient(units)
-        z = (self.best - p.mean) / p.std
-        log_height = log_h(z)
-        total = log_height + np.log(p.std)
-        by_mean = -np.exp(log_ndtr(z) - log_height) / p.std
-        by_std = np.exp(-0.5 * z**2 - LOG_2PI_HALF - log_height) / p.std
+        h = height((self.best - p.mean) / p.std)
+        total = h.log + np.log(p.std)
+        by_mean, by_std = -h.probability / p.std, h.density / p.std
         if self.noise_std:
             discount = noise_discount(p.std, self.noise_std)
             total += discount.log
@@ -126,11 +156,14 @@ class HypervolumeImprovement:
     reference: Array
 
     @property
+    def surrogates(self) -> tuple[Surrogate, ...]:
+        return self.objectives
+
+    @property
     def cells(self) -> Cells:
         return cells_below(self.front, self.reference)
 
-    def value(self, units: Array) -> Array:
-        predictions = [objective.predict(units) for objective in self.objectives]
+    def value(self, predictions: Sequence[Prediction]) -> Array:
         return _log_volume(self.cells, [(p.mean, p.std) for p in predictions])[0]
 
     def value_and_gradient(self, units: Array) -> tuple[Array, Array]:
@@ -154,8 +187,12 @@ class Within:
     quantity: Surrogate
     bound: float
 
-    def value(self, units: Array) -> Array:
-        p = self.quantity.predict(units)
+    @property
+    def surrogates(self) -> tuple[Surrogate, ...]:
+        return (self.quantity,)
+
+    def value(self, predictions: Sequence[Prediction]) -> Array:
+        (p,) = predictions
         return np.asarray(log_ndtr((self.bound - p.mean) / p.std), dtype=np.float64)
 
     def value_and_gradient(self, units: Array) -> tuple[Array, Array]:
@@ -182,8 +219,12 @@ class Thrift:
     log_cost: Surrogate
     weight: float
 
-    def value(self, units: Array) -> Array:
-        return -self.weight * self.log_cost.predict(units).mean
+    @property
+    def surrogates(self) -> tuple[Surrogate, ...]:
+        return (self.log_cost,)
+
+    def value(self, predictions: Sequence[Prediction]) -> Array:
+        return -self.weight * predictions[0].mean
 
     def value_and_gradient(self, units: Array) -> tuple[Array, Array]:
         p = self.log_cost.predict_with_gradient(units)
@@ -195,15 +236,19 @@ class Thrift:
 
 @dataclass(frozen=True)
 class Acquisition:
-    """The sum of some terms. Without an improvement (nothing feasible is known yet) only the probabilities count."""
+    """The sum of some terms. Without an improvement (nothing feasible is known yet) only the probabilities count.
+
+    watched: for every term what its surrogates predict at the rows given to `watching`.
+    """
 
     terms: tuple[Term, ...]
+    watched: tuple[tuple[Watched, ...], ...] = ()
 
     def value(self, units: Array) -> Array:
         """(m,) at (m, D) rows."""
         total = np.zeros(len(units))
         for term in self.terms:
-            total += term.value(units)
+            total += term.value([surrogate.predict(units) for surrogate in term.surrogates])
         return total
 
     def value_and_gradient(self, units: Array) -> tuple[Array, Array]:
@@ -215,12 +260,28 @@ class Acquisition:
             gradient += slope
         return total, gradient
 
+    def watching(self, units: Array) -> Acquisition:
+        """The same, with (m, D) rows whose value stays at hand while pending trials are believed."""
+        watched = (tuple(surrogate.watching(units) for surrogate in term.surrogates) for term in self.terms)
+        return replace(self, watched=tuple(watched))
+
+    def value_at_watched(self) -> Array:
+        """(m,) at the watched rows."""
+        total = np.zeros(len(self.watched[0][0].units))
+        for term, watched in zip(self.terms, self.watched, strict=True):
+            total += term.value([w.prediction for w in watched])
+        return total
+
     def believing(self, units: Array) -> Acquisition:
         """With (p, D) rows out for evaluation, taken one after the other."""
         terms = self.terms
         for unit in units:
             terms = tuple(term.believing(unit) for term in terms)
-        return Acquisition(terms)
+        watched = (
+            tuple(w.following(surrogate) for w, surrogate in zip(ws, term.surrogates, strict=True))
+            for term, ws in zip(terms, self.watched, strict=False)
+        )
+        return Acquisition(terms, tuple(watched))
 
 
 def _log_volume(cells: Cells, beliefs: list[tuple[Array, Array]]) -> tuple[Array, list[tuple[Array, Array]]]:

@@ -22,7 +22,7 @@ from app.search.constraints import Array
 from app.search.free import Suggestion, pins_of, settled, sobol_point
 from app.search.history import Goal, History
 from app.search.kernels import Embedding
-from app.search.maximize import maximize
+from app.search.maximize import candidates, maximize
 from app.search.models import Modelled, model
 from app.search.parameters import Value
 from app.search.pareto import REFERENCE_MARGIN, non_dominated, thinned
@@ -36,7 +36,7 @@ from app.search.quantities import (
     violation_quantity,
 )
 from app.search.space import SearchSpace
-from app.search.surrogate import Surrogate
+from app.search.surrogate import Prediction
 
 BRANCH_EVERY = 3  # numbers: so often the choices are drawn, see docs/decisions
 N_BRANCH = 16  # rows of them that are compared
@@ -50,7 +50,8 @@ DEMANDED_PER_TIE, MAX_DEMANDED = 0.2, 1.5  # standardised improvement
 COOLING = 50  # trials that halve the weight of cost
 FULL_EFFORT = 100  # trials up to which the maximiser looks at all its candidates
 REFERENCE_SPAN = 0.5  # standardised: a front without extent still has something to improve
-POINT_STREAM, WEIGHT_STREAM = 0x0A5C, 0x0E16
+N_SHARING = 16  # numbers in a row that look at the same candidates, if nothing is measured between them
+POINT_STREAM, WEIGHT_STREAM, CANDIDATE_STREAM = 0x0A5C, 0x0E16, 0x0CA2
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,7 @@ class ModelProposer:
         self._pins = pins_of(space, fixed)
         self._beliefs: tuple[Array, Acquisition] | None = None
         self._objectives: list[Modelled] = []
+        self._shared: tuple[int | None, Array] = (None, np.empty((0, space.n_dimensions)))
 
     def __call__(self, number: int, taken: Callable[[str], bool], batch: Sequence[Suggestion]) -> Suggestion | None:
         """The point of one number; None when the space is exhausted."""
@@ -182,8 +184,27 @@ class ModelProposer:
             point = self._first_free(self._branch(acquisition, rng), acquisition, taken)
             if point is not None:
                 return point
-        rows = maximize(self._space, acquisition, rng, self._centers(), self._pins, self._effort)
+        shared, watching = self._watching(acquisition, number)
+        rows = maximize(self._space, watching, shared, self._pins, self._effort)
         return self._first_free(rows, acquisition, taken)
+
+    def _watching(self, acquisition: Acquisition, number: int) -> tuple[Array, Acquisition]:
+        """The number's candidates and the acquisition that watches them.
+
+        The numbers of a block share them as long as nothing is measured: one more pending trial then costs a fraction of a
+        prediction everywhere.
+        """
+        block = number // N_SHARING
+        if acquisition.watched and self._shared[0] == block:
+            return self._shared[1], acquisition
+        n_measured = int(self._history.is_measured.sum())
+        rng = np.random.default_rng([self._seed % 2**64, n_measured, block % 2**64, CANDIDATE_STREAM])
+        rows = candidates(self._space, rng, self._centers(), self._pins, self._effort)
+        watching = acquisition.watching(rows)
+        self._shared = (block, rows)
+        if self._beliefs is not None:
+            self._beliefs = (self._beliefs[0], watching)
+        return rows, watching
 
     def _branch(self, acquisition: Acquisition, rng: np.random.Generator) -> Array:
         """A few rows of one draw of the choices, the best first.
@@ -228,13 +249,20 @@ class ModelProposer:
     def _explained(self, params: dict[str, Value], acquisition: Acquisition, row: Array) -> Suggestion:
         """The suggestion with what the model believes of it; of scalarised objectives it believes nothing singly."""
         unit = row[None, :]
-        limits = [float(term.value(unit)[0]) for term in acquisition.terms if isinstance(term, Within)]
-        surrogates, share = self._believed(acquisition, unit)
+        predictions = [[surrogate.predict(unit) for surrogate in term.surrogates] for term in acquisition.terms]
+        values = [float(term.value(of)[0]) for term, of in zip(acquisition.terms, predictions, strict=True)]
+        limits = [value for term, value in zip(acquisition.terms, values, strict=True) if isinstance(term, Within)]
+        believed: list[Prediction] = []
+        share = None
+        for term, of in zip(acquisition.terms, predictions, strict=True):
+            if isinstance(term, HypervolumeImprovement):
+                believed = of
+            elif isinstance(term, Improvement) and self._goal.n_objectives == 1:
+                believed = of
+                share = exploration_share(float(of[0].mean[0]), float(of[0].std[0]), term.best)
         beliefs = [
             modelled.in_units(prediction.mean, prediction.std)
-            for modelled, prediction in zip(
-                self._objectives, (surrogate.predict(unit) for surrogate in surrogates), strict=False
-            )
+            for modelled, prediction in zip(self._objectives, believed, strict=False)
         ]
         means = [float(sign * mean[0]) for sign, (mean, _) in zip(self._goal.signs, beliefs, strict=False)]
         return Suggestion(
@@ -243,21 +271,9 @@ class ModelProposer:
             exploration=share,
             predicted_mean=tuple(means) or None,
             predicted_std=tuple(float(std[0]) for _, std in beliefs) or None,
-            acquisition=float(acquisition.value(unit)[0]),
+            acquisition=sum(values),
             feasibility=float(np.exp(sum(limits))) if limits else None,
         )
-
-    def _believed(self, acquisition: Acquisition, unit: Array) -> tuple[Sequence[Surrogate], float | None]:
-        """Every objective's surrogate with the pending trials believed, and the share of exploration of the only one"""
-        for term in acquisition.terms:
-            if isinstance(term, HypervolumeImprovement):
-                return term.objectives, None
-            if isinstance(term, Improvement) and self._goal.n_objectives == 1:
-                prediction = term.objective.predict(unit)
-                return (term.objective,), exploration_share(
-                    float(prediction.mean[0]), float(prediction.std[0]), term.best
-                )
-        return (), None
 
 
 def _demanded(values: Array) -> float:

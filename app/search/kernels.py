@@ -77,6 +77,8 @@ class Embedding:
 
     def pull_back(self, units: Array, gradient: Array) -> Array:
         """A gradient in features (n, F) as one in the unit cube (n, D); zero for choices and where not active."""
+        if len(self.plain) == self.n_columns:
+            return gradient
         result = np.zeros((units.shape[0], self.n_columns))
         n_plain, n_circular = len(self.plain), len(self.circular)
         result[:, self.plain] = gradient[:, :n_plain]

@@ -16,6 +16,7 @@ from app.search.space import SearchSpace
 
 N_RANDOM = 512
 N_NEAR = 40  # per centre and radius
+N_LOOKED_AT = 64  # of the leaders, for starts that are apart
 RADII = (0.15, 0.03, 0.006)
 N_STARTS = (3, 5)  # with the least and with full effort
 N_CHANGES = 4  # of one column's level, one after the other
@@ -27,28 +28,23 @@ N_SHORTENINGS = 12
 
 
 def maximize(
-    space: SearchSpace,
-    acquisition: Acquisition,
-    rng: np.random.Generator,
-    centers: Array,
-    pins: Array,
-    effort: float = 1.0,
+    space: SearchSpace, acquisition: Acquisition, candidates: Array, pins: Array, effort: float = 1.0
 ) -> Array:
     """Rows (k, D) of the unit cube as they will be evaluated, legal, the best first.
 
     Args:
-        centers: (c, D) configurations around which candidates are thrown, the most promising first.
+        acquisition: one that is watching the candidates.
+        candidates: (m, D) of `candidates`.
         pins: (D,) columns held at a value, NaN where free.
-        effort: in (0, 1], the part of all candidates that is looked at: of a large model each costs more.
+        effort: in (0, 1], of the most starts and steps.
     """
-    candidates = _candidates(space, rng, centers, pins, effort)
     if not len(candidates):
         return candidates
-    scores = acquisition.value(candidates)
+    scores = acquisition.value_at_watched()
     order = np.argsort(-scores, kind="stable")
     leaders = candidates[order[: _leader_count(space)]]
     n_starts, n_steps = (round(least + effort * (most - least)) for least, most in (N_STARTS, N_STEPS))
-    starts = leaders[_distinct(leaders, n_starts)][:n_starts]
+    starts = leaders[_distinct(leaders[:N_LOOKED_AT], n_starts)]
     if _is_continuous(space):
         improved = _climb(space, acquisition, starts, pins, n_steps)
     else:
@@ -68,8 +64,14 @@ def _leader_count(space: SearchSpace) -> int:
     return 64 if space.size is None else 256
 
 
-def _candidates(space: SearchSpace, rng: np.random.Generator, centers: Array, pins: Array, effort: float) -> Array:
-    """Snapped legal rows: spread over the space, and around the centres."""
+def candidates(space: SearchSpace, rng: np.random.Generator, centers: Array, pins: Array, effort: float = 1.0) -> Array:
+    """Snapped legal rows (m, D) where the maximum may be: spread over the space, and around the centres.
+
+    Args:
+        centers: (c, D) configurations around which candidates are thrown, the most promising first.
+        pins: (D,) columns held at a value, NaN where free.
+        effort: in (0, 1], the part of all candidates that is looked at: of a large model each costs more.
+    """
     parts = [feasible.draw(space, rng, round(effort * N_RANDOM), pins)]
     whole = np.where(np.isnan(centers), rng.random(centers.shape), centers)
     for radius in RADII:
@@ -95,16 +97,15 @@ def _candidates(space: SearchSpace, rng: np.random.Generator, centers: Array, pi
 
 
 def _distinct(rows: Array, n_wanted: int) -> NDArray[np.intp]:
-    """Indices of the rows, those that nearly repeat a better one last; it stops at so many different ones."""
+    """Indices of so many rows, none within a fiftieth of a better one; where there are not as many, of the best."""
     filled = np.where(np.isnan(rows), -1.0, rows)
-    first: list[int] = []
-    later: list[int] = []
-    for i in range(len(filled)):
-        close = any(np.max(np.abs(filled[i] - filled[k])) < 0.02 for k in first)
-        (later if close else first).append(i)
-        if len(first) >= n_wanted:
-            break
-    return np.array(first + later, dtype=np.intp)
+    chosen: list[int] = []
+    is_left = np.ones(len(rows), dtype=bool)
+    while len(chosen) < n_wanted and is_left.any():
+        chosen.append(int(np.argmax(is_left)))
+        is_left &= np.abs(filled - filled[chosen[-1]]).max(axis=1) >= 0.02
+    others = [i for i in range(min(n_wanted, len(rows))) if i not in chosen]
+    return np.array((chosen + others)[:n_wanted], dtype=np.intp)
 
 
 def _climbable(space: SearchSpace, pins: Array) -> Mask:

@@ -251,9 +251,13 @@ class SearchSpace:
 
     def codes_of_units(self, units: Array) -> Array:
         """(n, D) rows of the unit cube to (n, P) legal codes, conditions applied; an active NaN takes the middle."""
-        codes = np.empty((units.shape[0], len(self.names)))
+        return self._codes_of_units(units, self._order)
+
+    def _codes_of_units(self, units: Array, parameters: Sequence[int]) -> Array:
+        """Those of some parameters, parents before their children; NaN elsewhere."""
+        codes = np.full((units.shape[0], len(self.names)), np.nan)
         middle = np.full(units.shape[0], 0.5)
-        for k in self._order:
+        for k in parameters:
             column = self._column_of[k]
             own = middle if column is None else units[:, column]
             if column is not None and np.isnan(own).any():
@@ -273,14 +277,23 @@ class SearchSpace:
 
     def snap(self, units: Array) -> Array:
         """(n, D) rows as they will be evaluated: levels at their places, NaN where not active, continua unchanged."""
-        codes = self.codes_of_units(units)
-        snapped = self.units_of_codes(codes)
-        for column, levels in enumerate(self.n_levels):
-            if levels is None:
-                inactive = np.isnan(snapped[:, column])
-                own = np.where(np.isnan(units[:, column]), 0.5, units[:, column])
-                snapped[:, column] = np.where(inactive, np.nan, np.clip(own, 0.0, 1.0))
+        snapped = np.clip(np.where(np.isnan(units), 0.5, units), 0.0, 1.0)
+        codes = self._codes_of_units(units, self._not_free)
+        for k in self._not_free:
+            column, kind = self._column_of[k], self._kinds[k]
+            if column is not None:
+                own = codes[:, k]
+                snapped[:, column] = (
+                    np.where(np.isnan(own), np.nan, snapped[:, column]) if kind.n_levels is None else kind.units(own)
+                )
         return snapped
+
+    @cached_property
+    def _not_free(self) -> tuple[int, ...]:
+        """All but the continua that are always active and no parents, parents before their children."""
+        related = {parent for conditions in self._conditions for parent, _ in conditions}
+        related |= {k for k, conditions in enumerate(self._conditions) if conditions}
+        return tuple(k for k in self._order if k in related or self._kinds[k].n_levels is not None)
 
     def satisfied(self, codes: Array) -> Mask:
         """(n,) whether every constraint holds on (n, P) codes."""

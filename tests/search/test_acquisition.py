@@ -89,10 +89,22 @@ def test_the_probability_of_feasibility_is_added_in_logarithms() -> None:
     at = np.random.default_rng(5).random((5, 3))
     prediction = limit.predict(at)
     expected = np.log(norm.cdf((0.3 - prediction.mean) / prediction.std))
-    both = Acquisition((Improvement(surrogate(0), 0.0), Within(limit, 0.3))).value(at) - Improvement(
-        surrogate(0), 0.0
-    ).value(at)
-    np.testing.assert_allclose(both, expected, rtol=1e-9, atol=1e-12)
+    improvement = Improvement(surrogate(0), 0.0)
+    added = Acquisition((improvement, Within(limit, 0.3))).value(at) - Acquisition((improvement,)).value(at)
+    np.testing.assert_allclose(added, expected, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", TERMS)
+def test_watched_rows_follow_the_pending_trials_whenever_the_watch_began(name: str) -> None:
+    rng = np.random.default_rng(5)
+    rows, pending = rng.random((300, 3)), rng.random((4, 3))
+    rows[7] = pending[2]
+    acquisition = Acquisition(TERMS[name])
+    early = acquisition.watching(rows).believing(pending[:1]).believing(pending[1:])
+    late = acquisition.believing(pending).watching(rows)
+    np.testing.assert_array_equal(early.value_at_watched(), late.value_at_watched())
+    np.testing.assert_allclose(early.value_at_watched(), late.value(rows), rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(acquisition.watching(rows).value_at_watched(), acquisition.value(rows), rtol=1e-12)
 
 
 def test_exploration_is_everything_at_the_incumbents_mean_and_nothing_where_improvement_is_sure() -> None:
@@ -115,7 +127,7 @@ def test_expected_hypervolume_improvement_agrees_with_monte_carlo(m: int) -> Non
     surrogates = tuple(surrogate(j) for j in range(m))
     front, reference = FRONT[:, :m], np.ones(m)
     at = np.random.default_rng(3).random((3, 3))
-    actual = np.exp(HypervolumeImprovement(surrogates, front, reference).value(at))
+    actual = np.exp(Acquisition((HypervolumeImprovement(surrogates, front, reference),)).value(at))
     rng = np.random.default_rng(0)
     before = hypervolume(front, reference)
     for i in range(len(at)):
