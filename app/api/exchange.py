@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Query, Response
+from fastapi import Query, Response
 from fastapi.responses import JSONResponse, StreamingResponse
 
-from app.api.body import StrictRoute
-from app.api.dependencies import NAME_PATTERN, AddressDep, CallerDep, OnceDep, StoreDep
+from app.api.dependencies import NAME_PATTERN, AddressDep, CallerDep, OnceDep, StoreDep, router_of
 from app.api.studies import StudyOut
 from app.api.trials import with_uid
 from app.api.wire import Body, Uid
@@ -18,7 +17,7 @@ from app.errors import NotAvailableYet
 from app.services import exchange
 from app.services.exchange import StudyDocument
 
-router = APIRouter(prefix="/v1/studies", tags=["exchange"], route_class=StrictRoute)
+router = router_of("/v1/studies", tags=["exchange"])
 
 NewName = Annotated[str | None, Query(pattern=NAME_PATTERN, description="Import under this name instead")]
 

@@ -12,17 +12,16 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from anyio import CapacityLimiter
 from anyio.to_thread import run_sync
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import Depends, Query, Request
 from pydantic import ConfigDict, Field
 
-from app.api.body import StrictRoute
-from app.api.dependencies import AddressDep, Number, StoreDep
+from app.api.dependencies import AddressDep, Number, StoreDep, router_of
 from app.api.trials import Scalar, with_uid
 from app.api.wire import Answer, Body, Uid, Word
 from app.services import insight
 from app.services.histories import Histories
 
-router = APIRouter(prefix="/v1/studies/{study}", tags=["insight"], route_class=StrictRoute)
+router = router_of("/v1/studies/{study}", tags=["insight"])
 
 #: Computations at one time, in one process.
 THREADS = 2

@@ -6,12 +6,11 @@ import re
 from typing import Annotated, Any, Literal
 
 from anyio.to_thread import run_sync
-from fastapi import APIRouter, Request, Response
+from fastapi import Request, Response
 from fastapi.responses import PlainTextResponse
 from pydantic import ConfigDict, Field, ValidationError, model_validator
 
-from app.api.body import StrictRoute
-from app.api.dependencies import AddressDep, Number, OnceDep, StoreDep
+from app.api.dependencies import AddressDep, Number, OnceDep, StoreDep, router_of
 from app.api.desk import Desk
 from app.api.problems import Problem, field_error, problem_body
 from app.api.trials import Nothing, Scalar, Told, TrialOut, with_uid
@@ -24,7 +23,7 @@ from app.measurement import Result
 from app.services import move_trial, report
 from app.services.ask import AskCall, Asked
 
-router = APIRouter(prefix="/v1/studies/{study}", tags=["loop"], route_class=StrictRoute)
+router = router_of("/v1/studies/{study}", tags=["loop"])
 
 
 # --- ask --------------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ import re
 from importlib.metadata import version
 from importlib.resources import files
 
-from fastapi import APIRouter, FastAPI, Request
+from fastapi import FastAPI, Request
 from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import HTMLResponse, JSONResponse, Response
 from fastapi.staticfiles import StaticFiles
@@ -16,14 +16,13 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 from prometheus_client import REGISTRY as DEFAULT_REGISTRY
 from sqlalchemy.exc import SQLAlchemyError
 
-from app.api.body import StrictRoute
-from app.api.dependencies import CallerDep, StoreDep
+from app.api.dependencies import CallerDep, StoreDep, router_of
 from app.api.problems import MEDIA_TYPE, problem
 from app.api.trials import MAX_AT_ONCE
 from app.api.wire import Answer
 from app.db.migrate import is_at_head
 
-router = APIRouter(route_class=StrictRoute)
+router = router_of()
 
 VERSION = version("metatune-server")
 MULTIPROCESS = "PROMETHEUS_MULTIPROC_DIR"

@@ -7,11 +7,10 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi import Header, Query, Request, Response
 from pydantic import ConfigDict, Field, WithJsonSchema, model_validator
 
-from app.api.body import StrictRoute
-from app.api.dependencies import NAME_PATTERN, AddressDep, CallerDep, OnceDep, StoreDep
+from app.api.dependencies import NAME_PATTERN, AddressDep, CallerDep, OnceDep, StoreDep, router_of
 from app.api.trials import TrialOut, with_uid
 from app.api.wire import (
     After,
@@ -41,7 +40,7 @@ from app.services.define_study import Given
 from app.services.plan import algorithm_in_use
 from app.services.stopping import minimised
 
-router = APIRouter(prefix="/v1/studies", tags=["studies"], route_class=StrictRoute)
+router = router_of("/v1/studies", tags=["studies"])
 
 #: By this title `app.api.schema` knows where the description of a space belongs.
 SEARCH_SPACE = "SearchSpace"

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Query, Response
+from fastapi import Query, Response
 from pydantic import ConfigDict, Field, model_validator
 
-from app.api.body import StrictRoute
-from app.api.dependencies import AddressDep, Number, OnceDep, StoreDep
+from app.api.dependencies import AddressDep, Number, OnceDep, StoreDep, router_of
 from app.api.wire import (
     After,
     Answer,
@@ -37,7 +36,7 @@ from app.measurement import Result
 from app.services import move_trial
 from app.services.add_trials import Given, add
 
-router = APIRouter(prefix="/v1/studies/{study}/trials", tags=["trials"], route_class=StrictRoute)
+router = router_of("/v1/studies/{study}/trials", tags=["trials"])
 
 Scalar = bool | int | float | str
 MAX_AT_ONCE = 10_000

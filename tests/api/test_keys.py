@@ -6,9 +6,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from fastapi.routing import APIRoute
 from sqlalchemy import select
 from starlette.testclient import TestClient
 
+from app.api.dependencies import PUBLIC, authenticate
 from app.db import keys
 from app.db.session import Store
 from app.db.tables import ApiKey, Base
@@ -41,6 +43,16 @@ def test_open_mode_ends_as_soon_as_a_key_exists_and_public_routes_stay(api: Api,
     for path in ("/", "/healthz", "/readyz", "/docs", "/openapi.json", "/ui/swagger/swagger-ui.css"):
         assert api.client.get(path).status_code == 200, path
     assert api.client.get("/v1/me", headers=headers).json()["project"] == "elsewhere"
+
+
+def test_no_route_is_open_but_those_that_say_so(client: TestClient) -> None:
+    app: Any = client.app
+    open_routes = {
+        route.path
+        for route in app.routes
+        if isinstance(route, APIRoute) and authenticate not in [one.call for one in route.dependant.dependencies]
+    }
+    assert open_routes <= PUBLIC
 
 
 def test_a_bad_key_is_401(api: Api, store: Store) -> None:
