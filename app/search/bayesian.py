@@ -191,8 +191,8 @@ class ModelProposer:
     def _watching(self, acquisition: Acquisition, number: int) -> tuple[Array, Acquisition]:
         """The number's candidates and the acquisition that watches them.
 
-        The numbers of a block share them as long as nothing is measured: one more pending trial then costs a fraction of a
-        prediction everywhere.
+        The numbers of a block share them as long as nothing is measured: one more pending trial then costs a fraction
+        of a prediction everywhere.
         """
         block = number // N_SHARING
         if acquisition.watched and self._shared[0] == block:

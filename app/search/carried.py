@@ -39,7 +39,7 @@ def carried(levels: Array) -> Carried:
     counts = there.sum(axis=0)
     top = int(np.flatnonzero(counts >= min(ENOUGH, counts.max()))[-1])
     lowest = levels[there[:, np.flatnonzero(counts)[0]], np.flatnonzero(counts)[0]]
-    scale = better_half_spread(np.clip(lowest, -LARGEST, LARGEST), float(np.median(lowest)))
+    scale = better_half_spread(np.sort(np.clip(lowest, -LARGEST, LARGEST)), float(np.median(lowest)))
     z, variance, center = np.full(len(levels), np.nan), np.zeros(len(levels)), 0.0
     for level in np.flatnonzero(counts[: top + 1]).tolist():
         known = there[:, level]

@@ -231,7 +231,8 @@ def _moves(space: SearchSpace, unit: Array, j: int) -> Array:
         step = max(NEAR, 1.0 / levels if levels else 0.0)
         places = np.array([place for place in (own - step, own + step) if 0.0 <= place <= 1.0])
     else:
-        places = kind.units(kind.neighbours(float(kind.codes(unit[j : j + 1])[0]), 0))
+        others = kind.neighbours(kind.codes(unit[j : j + 1]), 0)[0]
+        places = kind.units(others[~np.isnan(others)])
     rows = np.repeat(unit[None, :], len(places), axis=0)
     rows[:, j] = places
     rows = space.snap(rows)

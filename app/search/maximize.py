@@ -91,8 +91,8 @@ def candidates(space: SearchSpace, rng: np.random.Generator, centers: Array, pin
     snapped = space.snap(rows)
     if _is_continuous(space):
         return snapped
-    # levels are met many times over; the leaders must not all be one point
-    _, first = np.unique(np.where(np.isnan(snapped), -1.0, snapped), axis=0, return_index=True)
+    # levels are met many times over; the leaders must not all be one point. A random projection tells rows apart.
+    _, first = np.unique(np.where(np.isnan(snapped), -1.0, snapped) @ rng.random(space.n_dimensions), return_index=True)
     return np.asarray(snapped[np.sort(first)], dtype=np.float64)
 
 
@@ -210,11 +210,10 @@ def _best_changes(space: SearchSpace, acquisition: Acquisition, rows: Array, pin
     values = acquisition.value(rows)
     active = np.arange(len(rows))
     for _ in range(N_CHANGES):
-        around = [_neighbours(space, rows[i], pins) for i in active]
-        owners = np.repeat(active, [len(some) for some in around])
+        neighbours, owners = _neighbours(space, rows[active], pins)
         if not len(owners):
             break
-        neighbours = np.vstack(around)
+        owners = active[owners]
         scores = acquisition.value(neighbours)
         better = []
         for i in active:
@@ -231,22 +230,24 @@ def _best_changes(space: SearchSpace, acquisition: Acquisition, rows: Array, pin
     return rows
 
 
-def _neighbours(space: SearchSpace, row: Array, pins: Array) -> Array:
-    """Legal snapped rows that differ from `row` in the level of one column: all levels, or the four nearest of many."""
-    changed = []
+def _neighbours(space: SearchSpace, rows: Array, pins: Array) -> tuple[Array, NDArray[np.intp]]:
+    """Legal snapped rows (m, D) that differ from one of (n, D) in the level of one column, and from which one (m,).
+
+    All levels, or the four nearest of many.
+    """
+    changed, owners = [rows[:0]], [np.empty(0, dtype=np.intp)]
     for j, levels in enumerate(space.n_levels):
-        if levels is None or np.isnan(row[j]) or not np.isnan(pins[j]):
+        if levels is None or not np.isnan(pins[j]):
             continue
         kind = space.parameters[space.columns[j]]
-        code = float(kind.codes(row[j : j + 1])[0])
-        places = kind.units(kind.neighbours(code, MANY_LEVELS))
-        for place in places:
-            copy = row.copy()
-            copy[j] = place
-            changed.append(copy)
-    if not changed:
-        return np.empty((0, len(row)))
-    rows = space.snap(np.array(changed))
+        codes = kind.neighbours(kind.codes(rows[:, j]), MANY_LEVELS)
+        here, which = np.nonzero(~np.isnan(codes))
+        copies = rows[here]
+        copies[:, j] = kind.units(codes[here, which])
+        changed.append(copies)
+        owners.append(here)
+    neighbours, of = space.snap(np.vstack(changed)), np.concatenate(owners)
     if space.constraints:
-        rows = rows[space.satisfied(space.codes_of_units(rows))]
-    return rows
+        legal = space.satisfied(space.codes_of_units(neighbours))
+        neighbours, of = neighbours[legal], of[legal]
+    return neighbours, of

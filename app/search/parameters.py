@@ -33,6 +33,7 @@ MAX_INTEGER = 2**53
 MAX_TEXT = 128
 BOUND_TOLERANCE = 1e-12  # of the range: a bound that lost a digit on its way through text is still the bound
 MAX_LISTED = 10_000  # choices or values of one parameter
+NEAREST = np.array([-2.0, -1.0, 1.0, 2.0])  # levels
 STEP_TOLERANCE = 1e-6  # of a step: 0.1 + 0.2 lies on a grid of tenths
 
 
@@ -79,8 +80,9 @@ class Kind(ABC):
         """(n_levels,) every legal code in order. Raises: TypeError on a continuum."""
 
     @abstractmethod
-    def neighbours(self, code: float, most: int) -> Array:
-        """Codes of the other levels; of an ordered kind with more than `most` levels the four nearest."""
+    def neighbours(self, codes: Array, most: int) -> Array:
+        """(n, w) codes of the other levels for (n,) codes; of an ordered kind with more than `most` levels the four
+        nearest. NaN where there is none."""
 
 
 class _Numeric(Kind):
@@ -171,7 +173,7 @@ class _Numeric(Kind):
             return 1.0 - positions if self.scale == "reverse_log" else positions
 
     def codes(self, units: Array) -> Array:
-        units = np.clip(units, 0.0, 1.0)
+        units = np.minimum(np.maximum(units, 0.0), 1.0)
         first, last = self._edges
         if self._log_edges is None:
             values = first * (1.0 - units) + last * units
@@ -182,29 +184,31 @@ class _Numeric(Kind):
                 values = self._mirror - values
         if self._spacing:
             return self._on_grid(values)
-        values = np.where(units <= 0.0, self.low, np.where(units >= 1.0, self.high, values))
-        return np.clip(values, self.low, self.high) + 0.0
+        if self._log_edges is not None:  # exp(log(bound)) is not always the bound
+            values = np.where(units <= 0.0, self.low, np.where(units >= 1.0, self.high, values))
+        return np.minimum(np.maximum(values, float(self.low)), float(self.high)) + 0.0
 
     def _on_grid(self, values: Array) -> Array:
         """The nearest legal level of each value."""
         step = self._spacing
-        k = np.clip(np.rint((values - float(self.low)) / step), 0, self._n_steps)
+        k = np.minimum(np.maximum(np.rint((values - float(self.low)) / step), 0.0), float(self._n_steps))
         levels = float(self.low) + k * step
         if self._decimals is not None:
             levels = np.round(levels, self._decimals)
-        return np.asarray(np.clip(levels, float(self.low), float(self.high)) + 0.0, dtype=np.float64)
+        return np.minimum(np.maximum(levels, float(self.low)), float(self.high)) + 0.0
 
     def level_codes(self) -> Array:
         if not self._spacing:
             raise TypeError("a continuous parameter has no levels")
         return self._on_grid(float(self.low) + np.arange(self._n_steps + 1, dtype=np.float64) * self._spacing)
 
-    def neighbours(self, code: float, most: int) -> Array:
+    def neighbours(self, codes: Array, most: int) -> Array:
         if self._n_steps < most:
-            levels = self.level_codes()
-        else:
-            levels = np.unique(self._on_grid(code + self._spacing * np.array([-2.0, -1.0, 1.0, 2.0])))
-        return np.asarray(levels[levels != code], dtype=np.float64)
+            return _others(codes, self.level_codes())
+        near = codes[:, None] + self._spacing * NEAREST
+        edge = 0.25 * self._spacing
+        last = float(self.low) + self._n_steps * self._spacing
+        return np.where((near > self.low - edge) & (near < last + edge), self._on_grid(near), np.nan)
 
     def code(self, value: Any) -> float:
         return float(value) if is_number(value) and math.isfinite(value) else math.nan
@@ -323,12 +327,14 @@ class _Listed(Kind):
     def level_codes(self) -> Array:
         return np.array([self.code(level) for level in self.levels])
 
-    def neighbours(self, code: float, most: int) -> Array:
+    def neighbours(self, codes: Array, most: int) -> Array:
         levels = self.level_codes()
-        others = levels != code
-        if self.is_ordered and len(levels) > most:
-            others &= np.abs(np.arange(len(levels)) - int(np.argmin(np.abs(levels - code)))) <= 2
-        return np.asarray(levels[others], dtype=np.float64)
+        if not (self.is_ordered and len(levels) > most):
+            return _others(codes, levels)
+        own = np.argmin(np.abs(levels - codes[:, None]), axis=1)  # of a NaN, whatever
+        near = own[:, None] + NEAREST.astype(np.intp)
+        is_there = (near >= 0) & (near < len(levels)) & ~np.isnan(codes)[:, None]
+        return np.where(is_there, levels[np.clip(near, 0, len(levels) - 1)], np.nan)
 
     def _position(self, value: Any) -> int | None:
         if not isinstance(value, bool | int | float | str):
@@ -590,6 +596,12 @@ def _settle(parameter: Any) -> None:
 def escape(name: str) -> str:
     """A name as one segment of a JSON pointer (RFC 6901)."""
     return name.replace("~", "~0").replace("/", "~1")
+
+
+def _others(codes: Array, levels: Array) -> Array:
+    """(n, m) all levels but the own of (n,) codes, that one NaN, as all are of a NaN."""
+    own = codes[:, None]
+    return np.where((levels == own) | np.isnan(own), np.nan, levels)
 
 
 def _levels_at(units: Array, levels: Array) -> Array:

@@ -334,3 +334,21 @@ def test_a_uniform_sample_of_a_constrained_space_is_uniform() -> None:
 def test_the_first_level_of_a_step_grid_is_the_bound_itself() -> None:
     grid = Float(low=90072.02496391829, high=90073.02496391829, step=1.0)
     assert grid.level_codes()[0] == grid.low
+
+
+@pytest.mark.parametrize(
+    ("kind", "codes", "most", "expected"),
+    [
+        (Int(1, 40), (1.0, 39.0, np.nan), 12, ({2.0, 3.0}, {37.0, 38.0, 40.0}, set())),
+        (Int(1, 3), (2.0,), 12, ({1.0, 3.0},)),
+        (Float(0.0, 1.0, step=0.3), (0.9, 0.0), 2, ({0.3, 0.6}, {0.3, 0.6})),
+        (Int(10, 1000, scale="log", step=10), (10.0,), 12, ({20.0, 30.0},)),
+        (Ordinal(tuple(range(20))), (0.0, 10.0), 12, ({1.0, 2.0}, {8.0, 9.0, 11.0, 12.0})),
+        (Categorical(("a", "b", "c")), (1.0, np.nan), 0, ({0.0, 2.0}, set())),
+    ],
+)
+def test_neighbours_are_the_other_levels_or_the_nearest_of_many(
+    kind: Parameter, codes: tuple[float, ...], most: int, expected: tuple[set[float], ...]
+) -> None:
+    found = kind.neighbours(np.array(codes), most)
+    assert [set(row[~np.isnan(row)].tolist()) for row in found] == list(expected)
