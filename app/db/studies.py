@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, cast
 
-from sqlalchemy import ColumnElement, delete, exists, func, select
+from sqlalchemy import ColumnElement, bindparam, delete, exists, func, select
 from sqlalchemy.orm import Session
 
 from app.db.session import database_now
@@ -91,18 +91,22 @@ class OpenStudy:
             self.study.n_imported += by
 
 
+#: Written once: to put a query together takes as long as to ask it, and these two stand at the start of everything.
+_OPEN = select(
+    Study,
+    database_now(),
+    exists().where(Trial.study_id == Study.id, Trial.state == "running", Trial.lease_expires_at <= database_now()),
+).where(Study.project_id == bindparam("project_id"), Study.name == bindparam("name"), Study.deleted_at.is_(None))
+_LOCKED = _OPEN.with_for_update(of=Study)
+
+
 def open_study(session: Session, address: Address, *, lock: bool = False) -> OpenStudy:
     """Finds a study; with `lock` nobody else writes to it until the transaction ends.
 
     Raises: StudyNotFound, StudyReplaced.
     """
-    overdue = exists().where(
-        Trial.study_id == Study.id, Trial.state == "running", Trial.lease_expires_at <= database_now()
-    )
-    query = select(Study, database_now(), overdue).where(
-        Study.project_id == address.project_id, Study.name == address.name, Study.deleted_at.is_(None)
-    )
-    row = session.execute(query.with_for_update(of=Study) if lock else query).one_or_none()
+    place = {"project_id": address.project_id, "name": address.name}
+    row = session.execute(_LOCKED if lock else _OPEN, place).one_or_none()
     if row is None:
         raise StudyNotFound(f"there is no study {address.name!r}; GET /v1/studies lists them")
     study, now, has_overdue = row

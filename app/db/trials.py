@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Literal, cast
 
-from sqlalchemy import ColumnElement, and_, case, func, or_, select
+from sqlalchemy import ColumnElement, and_, bindparam, case, func, or_, select
 from sqlalchemy.orm import Session
 
 from app.db.session import database_now
@@ -176,9 +176,14 @@ def existing(here: OpenStudy, found: Mapping[int, Trial], number: int) -> Trial:
     return trial
 
 
+_NUMBERED = select(Trial).where(
+    Trial.study_id == bindparam("study_id"), Trial.number.in_(bindparam("numbers", expanding=True))
+)
+
+
 def numbered(here: OpenStudy, numbers: Iterable[int]) -> dict[int, Trial]:
     """Those of the numbers that exist, removed ones included."""
-    found = here.session.scalars(select(Trial).where(Trial.study_id == here.study.id, Trial.number.in_(list(numbers))))
+    found = here.session.scalars(_NUMBERED, {"study_id": here.study.id, "numbers": list(numbers)})
     return {trial.number: trial for trial in found}
 
 
@@ -241,21 +246,24 @@ def held_by(here: OpenStudy, worker: str, limit: int) -> Sequence[Trial]:
     ).all()
 
 
+def is_or_was_tried() -> ColumnElement[bool]:
+    """Removing a trial forgets its result, but what was handed out once is not handed out again."""
+    return or_(Trial.state != "removed", Trial.attempt > 0)
+
+
+_TAKEN_AMONG = select(Trial.config_key).where(
+    Trial.study_id == bindparam("study_id"),
+    Trial.config_key.in_(bindparam("config_keys", expanding=True)),
+    is_or_was_tried(),
+)
+
+
 def taken_among(here: OpenStudy, config_keys: Sequence[str]) -> set[str]:
     """Which of these configurations are in the study already, or were handed out before they were removed."""
     if not config_keys:
         return set()
-    found = here.session.scalars(
-        select(Trial.config_key).where(
-            Trial.study_id == here.study.id, Trial.config_key.in_(config_keys), is_or_was_tried()
-        )
-    )
+    found = here.session.scalars(_TAKEN_AMONG, {"study_id": here.study.id, "config_keys": config_keys})
     return {key for key in found if key is not None}
-
-
-def is_or_was_tried() -> ColumnElement[bool]:
-    """Removing a trial forgets its result, but what was handed out once is not handed out again."""
-    return or_(Trial.state != "removed", Trial.attempt > 0)
 
 
 def complete_params(here: OpenStudy, trial: Trial, params: Mapping[str, Any]) -> None:
