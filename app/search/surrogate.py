@@ -312,7 +312,7 @@ def fit(
         jac=True,
         method="L-BFGS-B",
         bounds=bounds,
-        options={"maxiter": n_steps, "maxfun": n_steps, "ftol": 1e-5, "gtol": 1e-2},
+        options={"maxiter": n_steps, "maxfun": n_steps, "ftol": 1e-4, "gtol": 1e-2},
     )
     if not (np.isfinite(found.fun) and found.fun < FAILED):
         raise FitFailed(f"no hyperparameters explain the {len(y)} trials")
@@ -340,24 +340,25 @@ def log_posterior(
     covariance, slope = matern52_with_slope(Z, Z, amplitude)
     K = covariance.copy()
     K.reshape(-1)[:: n + 1] += noise_variance + told_variance
-    L, info = dpotrf(K.T, lower=1, clean=0, overwrite_a=1)
+    L, info = dpotrf(K.T, lower=1, clean=1, overwrite_a=1)
     if info != 0 or not np.isfinite(L[-1, -1]):
         return LogDensity(-FAILED, np.zeros(D + 3))
     residual = y - mean
     alpha = dpotrs(L, residual, lower=1)[0]
     log_determinant = 2.0 * float(np.log(np.diagonal(L)).sum())
-    lower = np.tril(dpotri(L, lower=1, overwrite_c=1)[0])
-    W = np.multiply.outer(alpha, alpha)  # d likelihood = tr(W dK) / 2
-    W -= lower
-    W -= lower.T
-    W.reshape(-1)[:: n + 1] += np.diagonal(lower)
+    # d likelihood = tr(W dK) / 2 with W = alpha alphaᵀ − K⁻¹; dK is symmetric, so twice a triangle does for K⁻¹
+    W = dpotri(L, lower=1, overwrite_c=1)[0].T
+    diagonal = np.diagonal(W).copy()
+    W *= -2.0
+    W.reshape(-1)[:: n + 1] += diagonal
+    W += np.multiply.outer(alpha, alpha)
     likelihood = -0.5 * float(residual @ alpha) - 0.5 * log_determinant - 0.5 * n * np.log(2.0 * np.pi)
     slope *= W
-    per_feature = 2.0 * (slope.sum(axis=1) @ Z**2 - np.einsum("ij,ij->j", Z, slope @ Z))
+    per_feature = (slope.sum(axis=0) + slope.sum(axis=1)) @ Z**2 - 2.0 * np.einsum("ij,ij->j", Z, slope @ Z)
     gradient = np.empty(D + 3)
     gradient[:D] = 0.5 * np.bincount(embedding.columns, weights=per_feature, minlength=D)
     gradient[D] = 0.5 * float(np.vdot(W, covariance))
-    gradient[D + 1] = 0.5 * noise_variance * float(np.trace(W))
+    gradient[D + 1] = 0.5 * noise_variance * float(W.reshape(-1)[:: n + 1].sum())
     gradient[D + 2] = float(alpha.sum())
     belief = prior.log_density(theta)
     return LogDensity(likelihood + belief.value, gradient + belief.gradient)
