@@ -310,10 +310,19 @@ def records(here: OpenStudy) -> list[Record]:
     return [record for record in news(here, -1).values() if record is not None]
 
 
+_CHANGED = (Trial.study_id == bindparam("study_id"), Trial.last_change > bindparam("seen"))
+_NEWS = select(*_LEARNED_FROM).where(*_CHANGED).order_by(Trial.number)
+_NEWS_AT_RUNGS = (
+    select(RungValue.trial_id, RungValue.rung, RungValue.losses)
+    .join(Trial, Trial.id == RungValue.trial_id)
+    .where(*_CHANGED, RungValue.losses.is_not(None))
+)
+
+
 def news(here: OpenStudy, seen: int) -> dict[int, Record | None]:
     """The records of the trials that changed after the study's first `seen` changes, by number; None: it has none."""
-    changed = (Trial.study_id == here.study.id, Trial.last_change > seen)
-    rows = here.session.execute(select(*_LEARNED_FROM).where(*changed).order_by(Trial.number)).all()
+    changed = {"study_id": here.study.id, "seen": seen}
+    rows = here.session.execute(_NEWS, changed).all()
     at_rungs = _at_rungs(here, changed)
     return {
         row.number: None
@@ -323,16 +332,12 @@ def news(here: OpenStudy, seen: int) -> dict[int, Record | None]:
     }
 
 
-def _at_rungs(here: OpenStudy, changed: tuple[ColumnElement[bool], ...]) -> dict[int, tuple[Values | None, ...]]:
+def _at_rungs(here: OpenStudy, changed: Mapping[str, int]) -> dict[int, tuple[Values | None, ...]]:
     """What the trials had come to at the rungs, in the user's units, by their row's id."""
     rungs = here.definition.pruning.rungs
     if rungs is None:
         return {}
-    rows = here.session.execute(
-        select(RungValue.trial_id, RungValue.rung, RungValue.losses)
-        .join(Trial, Trial.id == RungValue.trial_id)
-        .where(*changed, RungValue.losses.is_not(None))
-    )
+    rows = here.session.execute(_NEWS_AT_RUNGS, changed)
     signs = here.definition.goal.signs.tolist()
     found: dict[int, list[Values | None]] = {}
     for row in rows:
