@@ -86,7 +86,7 @@ PLAIN = {
     response_model=AskedOut,
 )
 async def ask_for_trials(
-    request: Request, address: AddressDep, store: StoreDep, once: OnceDep, body: Ask | None = None
+    request: Request, address: AddressDep, once: OnceDep, body: Ask | None = None
 ) -> AskedOut | Response:
     """An empty body is fine. Hands out, in this order: with `resume` the worker's own live trials, trials whose lease
     ran out, enqueued ones, paused ones that are promoted, new ones. `Accept: text/plain` answers lines for a shell's
@@ -96,7 +96,7 @@ async def ask_for_trials(
     desk: Desk = request.app.state.desk
     in_shell = _wants_plain_text(request)
     if in_shell:
-        await _check_shell(request, store, address, body)
+        await _check_shell(desk.store, address, body)
     call = AskCall(
         count=body.count,
         worker=body.worker,
@@ -124,7 +124,7 @@ _SHELL_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _RESERVED = frozenset({"number", "lease", "done", "reason", "PATH", "IFS"})
 
 
-async def _check_shell(request: Request, store: Store, address: Address, body: Ask) -> None:
+async def _check_shell(store: Store, address: Address, body: Ask) -> None:
     """Before anything is handed out.  Raises: NotAcceptable."""
     if body.count != 1:
         raise NotAcceptable("text/plain answers one trial at a time; ask with count 1, or for application/json")

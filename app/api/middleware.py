@@ -7,6 +7,7 @@ import re
 import secrets
 import time
 from contextvars import ContextVar
+from functools import lru_cache
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
@@ -106,12 +107,7 @@ class Guarded:
         await self.app(scope, receive, send)
 
     def _is_known(self, name: str) -> bool:
-        if name in self.hosts or name == "localhost":
-            return True
-        try:
-            return ip_address(name).is_loopback
-        except ValueError:
-            return False
+        return name in self.hosts or name == "localhost" or _is_loopback(name)
 
 
 class Limited:
@@ -142,6 +138,15 @@ class Limited:
         return f"a body may have {self.most} bytes; send less at a time"
 
 
+@lru_cache(maxsize=64)
+def _is_loopback(name: str) -> bool:
+    try:
+        return ip_address(name).is_loopback
+    except ValueError:
+        return False
+
+
+@lru_cache(maxsize=64)
 def _hostname(host: str) -> str:
     """Of a `Host` header, without port and brackets."""
     try:
