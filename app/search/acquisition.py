@@ -140,7 +140,9 @@ class Improvement:
 
     def believing(self, unit: Array) -> Improvement:
         objective = self.objective.believing(unit)
-        return replace(self, objective=objective, best=min(self.best, float(objective.predict(unit[None, :]).mean[0])))
+        if objective is self.objective:
+            return self
+        return replace(self, objective=objective, best=min(self.best, float(objective.mean_at_trials[-1])))
 
 
 @dataclass(frozen=True)

@@ -73,7 +73,9 @@ class ModelProposer:
         self._pins = pins_of(space, fixed)
         self._beliefs: tuple[Array, Acquisition] | None = None
         self._objectives: list[Modelled] = []
-        self._shared: tuple[int | None, Array] = (None, np.empty((0, space.n_dimensions)))
+        nothing = np.empty((0, space.n_dimensions))
+        self._shared: tuple[int | None, Array] = (None, nothing)
+        self._batch = nothing
 
     def __call__(self, number: int, taken: Callable[[str], bool], batch: Sequence[Suggestion]) -> Suggestion | None:
         """The point of one number; None when the space is exhausted."""
@@ -93,8 +95,10 @@ class ModelProposer:
         return self._fallback(number, taken, "every promising configuration was already tried")
 
     def _pending(self, number: int, batch: Sequence[Suggestion]) -> Array:
-        rows = self._history.pending_before(number)
-        return np.vstack([rows, self._space.encode_many([point.params for point in batch])]) if batch else rows
+        new = [point.params for point in batch[len(self._batch) :]]
+        if new:
+            self._batch = np.vstack([self._batch, self._space.encode_many(new)])
+        return np.vstack([self._history.pending_before(number), self._batch])
 
     def _fallback(self, number: int, taken: Callable[[str], bool], why: str) -> Suggestion | None:
         point = sobol_point(self._space, seed=self._seed, number=number, taken=taken, fixed=self._fixed)

@@ -10,6 +10,7 @@ of them makes it grow. Price: a correction or a removal needs a new history from
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field
@@ -152,7 +153,7 @@ class History:
     objectives (n, m), minimised, NaN where not measured; violations (n, c), outcome minus bound, > 0 where broken, NaN
     where not measured; codes (n,) positions in `STATES`; noise_std (n,) standard errors of the first objective and
     costs (n,), NaN where not told; at_rungs (n, R, m), minimised, NaN where not reached.
-    Pending ones by number: pending_numbers (p,), pending_units (p, D).
+    Pending ones by number: pending_numbers (p,).
     """
 
     space: SearchSpace
@@ -306,14 +307,17 @@ class History:
 
     # ---- pending trials
 
-    @property
+    @cached_property
     def pending_numbers(self) -> tuple[int, ...]:
         return tuple(self.pending)
 
     def pending_before(self, number: int) -> Array:
         """(p, D) rows of the pending trials with lower numbers, by number."""
-        records = [record.params for other, record in self.pending.items() if other < number]
-        return self.space.encode_many(records, strict=False)
+        return self._pending_units[: bisect_left(self.pending_numbers, number)]
+
+    @cached_property
+    def _pending_units(self) -> Array:
+        return self.space.encode_many([record.params for record in self.pending.values()], strict=False)
 
     # ---- all of them
 

@@ -59,8 +59,8 @@ class Modelled:
         """
         room = SPARE_RANGE * float(np.ptp(self.values)) if len(self.values) > 1 else np.inf
         first, last = float(self.values.min()) - room, float(self.values.max()) + room
-        low, high = (np.clip(self.warping.backward(mean + side * std), first, last) for side in (-1.0, 1.0))
-        return self.warping.backward(mean), 0.5 * (high - low)
+        middle, low, high = self.warping.backward(np.stack([mean, mean - std, mean + std]))
+        return middle, 0.5 * (np.clip(high, first, last) - np.clip(low, first, last))
 
 
 @dataclass(frozen=True)

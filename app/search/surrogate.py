@@ -234,8 +234,9 @@ class Surrogate:
             factor = self.factor.with_row(unit, 0.0)
         except NotPositiveDefinite:  # it repeats a trial: nothing is left to learn there
             return self
-        mean = np.append(self.mean_at_trials, self.predict(unit[None, :]).mean)
-        return Surrogate(factor, np.append(self.alpha, 0.0), mean, self.n_believed + 1)
+        covariance = matern52(factor.Z[-1:], self.factor.Z, self.amplitude)[0]
+        mean = self.factor.hyper.mean + float(covariance @ self.alpha)
+        return Surrogate(factor, np.append(self.alpha, 0.0), np.append(self.mean_at_trials, mean), self.n_believed + 1)
 
     def watching(self, units: Array) -> Watched:
         """Predictions at (m, D) rows that are kept up to date while more pending trials are believed."""
