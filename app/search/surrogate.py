@@ -313,7 +313,7 @@ def fit(
         jac=True,
         method="L-BFGS-B",
         bounds=bounds,
-        options={"maxiter": n_steps, "maxfun": n_steps, "ftol": 1e-4, "gtol": 1e-2},
+        options={"maxiter": n_steps, "maxfun": n_steps, "ftol": 1e-5, "gtol": 1e-2},
     )
     if not (np.isfinite(found.fun) and found.fun < FAILED):
         raise FitFailed(f"no hyperparameters explain the {len(y)} trials")
