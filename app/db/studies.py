@@ -12,7 +12,7 @@ from sqlalchemy import ColumnElement, bindparam, delete, exists, func, select
 from sqlalchemy.orm import Session
 
 from app.db.session import database_now
-from app.db.tables import Event, LogEntry, SpaceVersion, Study, StudyTag, Trial
+from app.db.tables import Event, LogEntry, SpaceVersion, Study, StudyTag, Trial, add_event
 from app.definition import Definition, objectives_from_json, outcomes_from_json
 from app.errors import StudyNotFound, StudyReplaced
 from app.lifecycle import FINISHED, VISIBLE_STATES, TrialState, check_move
@@ -47,10 +47,14 @@ class OpenStudy:
         """Writes the event and returns its id, drawn under the lock on the study's row."""
         self.study.revision += 1
         revision = self.study.revision
-        self.session.add(
-            Event(
-                study_id=self.study.id, revision=revision, type=type_, number=number, state=state, created_at=self.now
-            )
+        add_event(
+            self.session,
+            study_id=self.study.id,
+            revision=revision,
+            type=type_,
+            number=number,
+            state=state,
+            created_at=self.now,
         )
         return revision
 

@@ -330,3 +330,22 @@ def _has_news(trial: Trial) -> bool:
         return True
     names = LEARNED_FROM if trial.state == "paused" else LEARNED_FROM[:-1]
     return any(name in before and before[name] != getattr(trial, name) for name in names)
+
+
+def add_event(session: Session, **columns: Any) -> None:
+    """Nobody looks at an event again in its own transaction: it is no object, and those of a flush are one statement.
+
+    It comes with a change of its study's row (`revision`), so there is a flush to write it.
+    """
+    session.info.setdefault("events", []).append(columns)
+
+
+_ADD_EVENTS = Base.metadata.tables["events"].insert()
+
+
+@event.listens_for(Session, "after_flush")
+def write_events(session: Session, *_: Any) -> None:
+    """After the rows that they point at."""
+    rows = session.info.pop("events", None)
+    if rows:
+        session.connection().execute(_ADD_EVENTS, rows)

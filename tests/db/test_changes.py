@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import pytest
 from sqlalchemy import select
+from sqlalchemy.event import listen
 
 from app.db.session import Store
+from app.db.studies import Address, events_after, open_study
 from app.db.tables import Study, Trial
+from app.services.ask import AskCall, ask
 from tests.conftest import Api
 
 
@@ -85,3 +89,26 @@ def test_retries_releases_and_expiries_are_changes(
     age_leases()
     api.get()
     assert changed() == [3]
+
+
+def test_the_events_of_an_ask_are_one_statement_and_go_with_its_transaction(api: Api, store: Store) -> None:
+    api.create(algorithm="random")
+    written: list[int] = []
+
+    def note(_: Any, __: Any, statement: str, parameters: Any, ___: Any, executemany: bool) -> None:
+        if statement.startswith("INSERT INTO events"):
+            written.append(len(parameters) if executemany else 1)
+
+    listen(store.engine, "before_cursor_execute", note)
+    address = Address(1, api.study)
+    ask(store, address, [AskCall(count=3)])
+    assert written == [3]
+    with suppress(ZeroDivisionError), store.write() as session:
+        here = open_study(session, address, lock=True)
+        here.record("study.updated", here.study.state)
+        session.flush()
+        raise ZeroDivisionError
+    with store.read() as session:
+        here = open_study(session, address)
+        revisions = [event.revision for event in events_after(session, here.study.id, 0, 100)]
+    assert revisions == [1, 2, 3, 4]
