@@ -87,7 +87,7 @@ class ModelProposer:
             return sobol_point(self._space, seed=self._seed, number=number, taken=taken, fixed=self._fixed)
         try:
             acquisition = self._acquisition(number, pending)
-            point = self._best_unused(acquisition, number, taken)
+            point = self._best_unused(acquisition, number, len(pending), taken)
         except NumericalError as error:
             return self._fallback(number, taken, f"the model could not be fitted: {error.detail}")
         if point is not None:
@@ -182,14 +182,18 @@ class ModelProposer:
             terms.append(Within(self._model(feasibility_quantity(history)).surrogate, 0.0))
         return terms
 
-    def _best_unused(self, acquisition: Acquisition, number: int, taken: Callable[[str], bool]) -> Suggestion | None:
+    def _best_unused(
+        self, acquisition: Acquisition, number: int, n_pending: int, taken: Callable[[str], bool]
+    ) -> Suggestion | None:
         rng = np.random.default_rng([self._seed % 2**64, number % 2**64, POINT_STREAM])
         if self._branching and number % BRANCH_EVERY == 0:
             point = self._first_free(self._branch(acquisition, rng), acquisition, taken)
             if point is not None:
                 return point
         shared, watching = self._watching(acquisition, number)
-        rows = maximize(self._space, watching, shared, self._pins, self._effort)
+        # among many pending trials one suggestion matters less, and many are wanted at a time
+        effort = self._effort / (1 + n_pending)
+        rows = maximize(self._space, watching, shared, self._pins, effort)
         return self._first_free(rows, acquisition, taken)
 
     def _watching(self, acquisition: Acquisition, number: int) -> tuple[Array, Acquisition]:
