@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import gc
 import os
 import signal
@@ -11,8 +10,6 @@ import sys
 import tempfile
 import threading
 import time
-from pathlib import Path
-from typing import IO
 
 import uvicorn
 from fastapi import FastAPI
@@ -21,6 +18,7 @@ from uvicorn.supervisors import Multiprocess
 from app import log
 from app.cli import is_loopback
 from app.db import keys
+from app.db.holder import hold
 from app.db.migrate import migrate
 from app.db.session import Store
 from app.errors import Invalid, NotAvailableYet, Unavailable
@@ -120,28 +118,3 @@ def refuse_the_open(settings: Settings, store: Store, insecure: bool) -> None:
         "metatune-server keys create --project default --scope read --scope write --scope admin "
         "(or insist with --insecure)"
     )
-
-
-def hold(store: Store) -> IO[str] | None:
-    """Takes the SQLite file for this server alone; its own processes and the command line may use it too.
-
-    Raises: Unavailable, naming the process that has it.
-    """
-    if not store.is_sqlite or store.url.database is None:
-        return None
-    path = Path(f"{store.url.database}.lock")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle = path.open("a+")
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as problem:
-        handle.seek(0)
-        holder = handle.read().strip() or "another process"
-        handle.close()
-        raise Unavailable(
-            f"{store.url.database} is served already by {holder}. Stop that server, or use PostgreSQL for several"
-        ) from problem
-    handle.truncate(0)
-    handle.write(f"process {os.getpid()} on {socket.gethostname()}\n")
-    handle.flush()
-    return handle
