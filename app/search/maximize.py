@@ -46,17 +46,16 @@ def maximize(
     n_starts, n_steps = (round(least + effort * (most - least)) for least, most in (N_STARTS, N_STEPS))
     starts = leaders[_distinct(leaders[:N_LOOKED_AT], n_starts)]
     if _is_continuous(space):
-        improved = _climb(space, acquisition, starts, pins, n_steps)
+        improved, values = _climb(space, acquisition, starts, pins, n_steps)
     else:
-        improved = _climb(space, acquisition, _best_changes(space, acquisition, starts, pins), pins, n_steps)
-        changed = _best_changes(space, acquisition, improved, pins)
-        moved = ~((changed == improved) | (np.isnan(changed) & np.isnan(improved))).all(axis=1)
+        changed, values = _best_changes(space, acquisition, starts, acquisition.value(starts), pins)
+        climbed, values = _climb(space, acquisition, changed, pins, n_steps)
+        improved, values = _best_changes(space, acquisition, climbed, values, pins)
+        moved = ~((improved == climbed) | (np.isnan(improved) & np.isnan(climbed))).all(axis=1)
         if moved.any():
-            changed[moved] = _climb(space, acquisition, changed[moved], pins, n_steps)
-        improved = changed
-    rows = np.vstack([improved, leaders])
-    order = np.argsort(-np.concatenate([acquisition.value(improved), scores[order[: len(leaders)]]]), kind="stable")
-    return rows[order]
+            improved[moved], values[moved] = _climb(space, acquisition, improved[moved], pins, n_steps)
+    values = np.concatenate([values, scores[order[: len(leaders)]]])
+    return np.vstack([improved, leaders])[np.argsort(-values, kind="stable")]
 
 
 def _leader_count(space: SearchSpace) -> int:
@@ -115,25 +114,27 @@ def _climbable(space: SearchSpace, pins: Array) -> Mask:
     return np.asarray(ordered & fine & np.isnan(pins), dtype=bool)
 
 
-def _climb(space: SearchSpace, acquisition: Acquisition, starts: Array, pins: Array, n_steps: int) -> Array:
-    """Ascent from every (k, D) row along its active numbers; the result is legal, snapped and no worse."""
+def _climb(
+    space: SearchSpace, acquisition: Acquisition, starts: Array, pins: Array, n_steps: int
+) -> tuple[Array, Array]:
+    """Ascent from every (k, D) row along its active numbers: rows that are legal, snapped and no worse, with values."""
     free = ~np.isnan(starts) & _climbable(space, pins)
     if not free.any():
-        return starts
-    ends = space.snap(_ascended(acquisition, starts, free, n_steps))
+        return starts, acquisition.value(starts)
+    ends, values = _ascended(acquisition, starts, free, n_steps)
     if not space.constraints and _is_continuous(space):
-        return ends
-    ends = _shortened(space, starts, ends, free)
-    better = acquisition.value(ends) > acquisition.value(starts)
-    return np.where(better[:, None], ends, starts)
+        return ends, values
+    ends = _shortened(space, starts, space.snap(ends), free)
+    before, after = acquisition.value(starts), acquisition.value(ends)
+    return np.where((after > before)[:, None], ends, starts), np.maximum(after, before)
 
 
 def _is_continuous(space: SearchSpace) -> bool:
     return all(levels is None for levels in space.n_levels)
 
 
-def _ascended(acquisition: Acquisition, starts: Array, free: Mask, n_steps: int) -> Array:
-    """Projected BFGS from all (k, D) starts at once, one evaluation a step for all of them.
+def _ascended(acquisition: Acquisition, starts: Array, free: Mask, n_steps: int) -> tuple[Array, Array]:
+    """Projected BFGS from all (k, D) starts at once, one evaluation a step for all of them; rows and their values.
 
     free: (k, D) the coordinates that may move, within [0, 1]. A row never ends lower than it began.
     """
@@ -173,7 +174,7 @@ def _ascended(acquisition: Acquisition, starts: Array, free: Mask, n_steps: int)
         rows[rises], gradient[rises], values[rises] = moved[rises], new_gradient[rises], new_values[rises]
         if rises.all() and gain.max() < NEGLIGIBLE_GAIN:
             break
-    return rows
+    return rows, values
 
 
 def _bfgs(inverse: Array, s: Array, t: Array, curvature: Array, is_fresh: Mask) -> Array:
@@ -204,10 +205,11 @@ def _shortened(space: SearchSpace, starts: Array, ends: Array, free: Mask) -> Ar
     return result
 
 
-def _best_changes(space: SearchSpace, acquisition: Acquisition, rows: Array, pins: Array) -> Array:
-    """Every row after the best change of one column to another level, repeated while it helps."""
-    rows = rows.copy()
-    values = acquisition.value(rows)
+def _best_changes(
+    space: SearchSpace, acquisition: Acquisition, rows: Array, values: Array, pins: Array
+) -> tuple[Array, Array]:
+    """Every row, and its value, after the best change of one column to another level, repeated while it helps."""
+    rows, values = rows.copy(), values.copy()
     active = np.arange(len(rows))
     for _ in range(N_CHANGES):
         neighbours, owners = _neighbours(space, rows[active], pins)
@@ -227,7 +229,7 @@ def _best_changes(space: SearchSpace, acquisition: Acquisition, rows: Array, pin
         if not better:
             break
         active = np.array(better)
-    return rows
+    return rows, values
 
 
 def _neighbours(space: SearchSpace, rows: Array, pins: Array) -> tuple[Array, NDArray[np.intp]]:

@@ -123,8 +123,9 @@ class Factor:
         left = own - float(v @ v)
         if not left > 1e-12 * own:
             raise NotPositiveDefinite(f"a trial repeats one of {n} others")
-        L = np.zeros((n + 1, n + 1), order="F")
+        L = np.empty((n + 1, n + 1), order="F")
         L[:n, :n] = self.L
+        L[:n, n] = 0.0
         L[n, :n] = v
         L[n, n] = np.sqrt(left)
         return replace(
