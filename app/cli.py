@@ -1,4 +1,4 @@
-"""`metatune-server`: serve, migrate, make keys."""
+"""`metatune-server`: serve, migrate, back up, restore, make keys."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Sequence
 from ipaddress import ip_address
+from pathlib import Path
 
 from pydantic import ValidationError
 
@@ -32,13 +33,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     serve.add_argument("--roles", help="comma-separated; available: api", default="api")
     serve.add_argument("--insecure", action="store_true", help="listen beyond loopback although no key exists")
     migrate = commands.add_parser("migrate", help="bring the database's schema up to date")
+    backup = commands.add_parser("backup", help="copy the SQLite database, also while it is served")
+    backup.add_argument("file", type=Path, help="the copy; refused if it exists")
+    restore = commands.add_parser("restore", help="put a copy where no SQLite database is, for the server to start on")
+    restore.add_argument("file", type=Path, help="what backup made")
     keys = commands.add_parser("keys", help="keys for callers").add_subparsers(dest="keys_command", required=True)
     create = keys.add_parser("create", help="make a key; the last line of the output is the key alone")
     create.add_argument("--project", default=DEFAULT_PROJECT, help="made when it is missing (default)")
     create.add_argument(
         "--scope", action="append", choices=SCOPES, help="what the key may do; repeat for several (read and write)"
     )
-    for command in (serve, migrate, create):
+    for command in (serve, migrate, backup, restore, create):
         command.add_argument("--database", help="sqlite:///file.db or postgresql://user@host/name")
 
     given = parser.parse_args(arguments)
@@ -54,6 +59,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             run(settings, roles=given.roles, insecure=given.insecure)
         elif given.command == "migrate":
             _migrate(settings)
+        elif given.command in ("backup", "restore"):
+            _copy(settings, given.command, given.file)
         else:
             _create_key(settings, given.project, given.scope or ["read", "write"])
     except AppError as error:
@@ -92,6 +99,19 @@ def _migrate(settings: Settings) -> None:
     finally:
         store.dispose()
     print(f"{store.url.render_as_string(hide_password=True)} is at revision {HEAD}")
+
+
+def _copy(settings: Settings, command: str, file: Path) -> None:
+    from app.db import backup
+    from app.db.session import Store
+
+    store = Store(settings.database)
+    if command == "backup":
+        revision = backup.backup(store, file)
+        print(f"{store.url.database} is copied to {file}, at revision {revision}")
+    else:
+        revision = backup.restore(file, store)
+        print(f"{file} is restored to {store.url.database}, at revision {revision}")
 
 
 def _create_key(settings: Settings, project: str, scopes: list[str]) -> None:

@@ -22,6 +22,8 @@ from app.db.session import Store
 
 SERVER = [sys.executable, "-m", "app.cli"]
 ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("METATUNE_")}
+#: Nobody reads on in a server's log once its address is known, and a full pipe would stop it.
+ENVIRONMENT["METATUNE_LOG_LEVEL"] = "warning"
 
 
 def run(*arguments: str, status: int = 0) -> subprocess.CompletedProcess[str]:

@@ -24,7 +24,7 @@ def hold(store: Store) -> IO[str] | None:
     """
     if not store.is_sqlite or store.url.database is None:
         return None
-    path = Path(f"{store.url.database}.lock")
+    path = Path(f"{Path(store.url.database).resolve()}.lock")  # by whatever name or link it is called
     path.parent.mkdir(parents=True, exist_ok=True)
     handle = path.open("a+")
     try:

@@ -45,6 +45,14 @@ def is_at_head(store: Store) -> bool:
     return current(store) == HEAD
 
 
+def is_known(revision: str) -> bool:
+    """Can this version serve, or bring to head, what is at the revision?"""
+    from alembic.script import ScriptDirectory
+
+    scripts = ScriptDirectory.from_config(configuration())
+    return any(script.revision == revision for script in scripts.walk_revisions())
+
+
 def migrate(store: Store) -> None:
     """Brings the database to head and makes project `default`; of several at once one does it and the others wait.
 
@@ -70,13 +78,11 @@ def _revision(connection: Connection) -> str | None:
 
 def _upgrade(connection: Connection, here: str | None) -> None:
     from alembic import command
-    from alembic.script import ScriptDirectory
 
-    config = configuration()
-    known = {revision.revision for revision in ScriptDirectory.from_config(config).walk_revisions()}
-    if here is not None and here not in known:
+    if here is not None and not is_known(here):
         raise Unavailable(
             f"the database is at revision {here}, which this version does not know; start the newer version"
         )
+    config = configuration()
     config.attributes["connection"] = connection
     command.upgrade(config, "head")
