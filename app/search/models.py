@@ -7,7 +7,7 @@ study from its first trial has in its memo, and nothing has to be stored. Price:
 once. Only trials before the first one that is still out count for c, or those far behind the newest: the late tells of
 sixteen workers would otherwise each change what was just fitted.
 
-Cost is bounded: hyperparameters see at most 250 trials, the posterior at most 300: the best, the latest, those near the
+Cost is bounded: hyperparameters see at most 150 trials, the posterior at most 300: the best, the latest, those near the
 best and a seeded random rest.
 """
 
@@ -28,7 +28,7 @@ from app.search.quantities import Indices, Quantity
 from app.search.surrogate import Factor, Surrogate, fit
 from app.search.warping import Warping
 
-MAX_FITTED = 250
+MAX_FITTED = 150
 EVERY_TRIAL = 20
 INTERVAL_SHARE, MAX_INTERVAL = 0.1, 50  # so many come to MAX_CONDITIONED until the next checkpoint
 N_ROUGH, N_POLISHING = 50, 12  # trials of a first rough fit, and steps that improve it on all that count
