@@ -1,4 +1,4 @@
-"""`metatune-server`: serve, migrate, back up, restore, make keys."""
+"""`metatune-server`: serve, migrate, back up, restore, make keys and projects."""
 
 from __future__ import annotations
 
@@ -6,18 +6,23 @@ import argparse
 import gc
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
 
 from pydantic import ValidationError
+from sqlalchemy.orm import Session
 
 from app.db.keys import DEFAULT_PROJECT, SCOPES
-from app.errors import AppError, Invalid
+from app.errors import AppError, Invalid, ProjectNotFound
 from app.settings import PREFIX, Settings
 
 #: Numeric libraries start a thread per core; on a server those of several requests get in each other's way.
 _ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+#: Of a key that ends: ten years.
+MAX_DAYS = 3650
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -43,7 +48,23 @@ def main(arguments: Sequence[str] | None = None) -> None:
     create.add_argument(
         "--scope", action="append", choices=SCOPES, help="what the key may do; repeat for several (read and write)"
     )
-    for command in (serve, migrate, backup, restore, create):
+    create.add_argument("--name", default="", help="what it is for")
+    create.add_argument("--expires-in-days", type=float, help="never, unless given")
+    create.add_argument(
+        "--instance", action="store_true", help="it also makes projects, and keys for them (all scopes, unless given)"
+    )
+    listing = keys.add_parser("list", help="which keys there are, without their secrets")
+    listing.add_argument("--project", help="of one project only")
+    revoke = keys.add_parser("revoke", help="end a key, at once and for good")
+    revoke.add_argument("id", help="the part between the two _ of the key; keys list shows it")
+    projects = commands.add_parser("projects", help="walls between teams").add_subparsers(
+        dest="projects_command", required=True
+    )
+    project = projects.add_parser("create", help="make a project")
+    project.add_argument("name")
+    project_listing = projects.add_parser("list", help="which projects there are")
+    access = (create, listing, revoke, project, project_listing)
+    for command in (serve, migrate, backup, restore, *access):
         command.add_argument("--database", help="sqlite:///file.db or postgresql://user@host/name")
 
     given = parser.parse_args(arguments)
@@ -62,7 +83,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         elif given.command in ("backup", "restore"):
             _copy(settings, given.command, given.file)
         else:
-            _create_key(settings, given.project, given.scope or ["read", "write"])
+            _manage_access(settings, given)
     except AppError as error:
         sys.exit(f"metatune-server: {error.detail}")
 
@@ -114,23 +135,93 @@ def _copy(settings: Settings, command: str, file: Path) -> None:
         print(f"{file} is restored to {store.url.database}, at revision {revision}")
 
 
-def _create_key(settings: Settings, project: str, scopes: list[str]) -> None:
-    from app.db import keys
+def _manage_access(settings: Settings, given: argparse.Namespace) -> None:
     from app.db.migrate import migrate
     from app.db.session import Store
 
     store = Store(settings.database)
+    verb = given.keys_command if given.command == "keys" else f"{given.projects_command} project"
     try:
         migrate(store)
         with store.write() as session:
-            key = keys.create(session, project, scopes)  # type: ignore[arg-type]
+            lines = _ACCESS[verb](session, given)
     finally:
         store.dispose()
-    print(
-        f"A key for project {project!r} with {', '.join(scopes)}. It is shown only now; "
-        "send it as: Authorization: Bearer <key>"
+    for line in lines:  # what is said is committed
+        print(line)
+
+
+def _create_key(session: Session, given: argparse.Namespace) -> list[str]:
+    from app.db import keys
+
+    scopes = given.scope or (SCOPES if given.instance else ("read", "write"))
+    days = given.expires_in_days
+    if days is not None and not 0 < days <= MAX_DAYS:
+        raise Invalid(f"--expires-in-days is more than 0 and at most {MAX_DAYS}, got {days}")
+    try:
+        project = keys.project(session, given.project)
+    except ProjectNotFound:
+        project = keys.make_project(session, given.project)
+    _, text = keys.create(
+        session,
+        project.id,
+        scopes,
+        name=given.name[:128],
+        is_instance=given.instance,
+        lasts=None if days is None else timedelta(days=days),
     )
-    print(key)
+    kind = "A key of the instance, with project" if given.instance else "A key for project"
+    return [
+        f"{kind} {project.name!r} with {', '.join(scopes)}. It is shown only now; "
+        "send it as: Authorization: Bearer <key>",
+        text,
+    ]
+
+
+def _list_keys(session: Session, given: argparse.Namespace) -> list[str]:
+    from app.db import keys
+
+    project_id = None if given.project is None else keys.project(session, given.project).id
+    rows = [("id", "project", "scopes", "created", "last used", "ends", "name")]
+    for row, project in keys.page(session, project_id=project_id):
+        ends = f"revoked {row.revoked_at:%Y-%m-%d}" if row.revoked_at else _date(row.expires_at)
+        scopes = ",".join([*row.scopes, *(["instance"] if row.is_instance else [])])
+        rows.append((row.id, project, scopes, _date(row.created_at), _date(row.last_used_at), ends, row.name))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+
+
+def _date(at: datetime | None) -> str:
+    return "-" if at is None else f"{at:%Y-%m-%d}"
+
+
+def _revoke_key(session: Session, given: argparse.Namespace) -> list[str]:
+    from app.db import keys
+
+    row, project = keys.get(session, given.id)
+    changed = keys.revoke(session, row)
+    return [f"key {row.id} of project {project!r} is revoked" + ("" if changed else " already")]
+
+
+def _create_project(session: Session, given: argparse.Namespace) -> list[str]:
+    from app.db import keys
+
+    return [f"project {keys.make_project(session, given.name).name!r} is made; give it keys: keys create --project"]
+
+
+def _list_projects(session: Session, given: argparse.Namespace) -> list[str]:
+    from app.db import keys
+
+    return [project.name for project in keys.projects(session)]
+
+
+_ACCESS: dict[str, Callable[[Session, argparse.Namespace], list[str]]] = {
+    "create": _create_key,
+    "list": _list_keys,
+    "revoke": _revoke_key,
+    "create project": _create_project,
+    "list project": _list_projects,
+}
 
 
 if __name__ == "__main__":

@@ -58,6 +58,14 @@ class TrialRemoved(NotFound):
     code = "trial-removed"
 
 
+class KeyNotFound(NotFound):
+    code = "key-not-found"
+
+
+class ProjectNotFound(NotFound):
+    code = "project-not-found"
+
+
 class NoResultYet(NotFound):
     code = "no-result-yet"
 

@@ -14,10 +14,11 @@ from typing import Any
 from fastapi import FastAPI
 from starlette.middleware import Middleware
 
-from app.api import events, exchange, insight, loop, operations, problems, schema, studies, trials
+from app.api import events, exchange, insight, keys, loop, operations, problems, projects, schema, studies, trials
 from app.api.dependencies import callers
 from app.api.desk import Desk
 from app.api.middleware import Guarded, Limited, Observed
+from app.db.keys import Uses
 from app.db.session import Store
 from app.services.memory import Memory
 from app.services.speculate import Speculation
@@ -25,7 +26,7 @@ from app.services.upkeep import Upkeep
 from app.settings import Settings
 
 #: Whose routes there are; the busiest are tried first.
-PARTS = (loop, trials, studies, insight, operations, exchange, events)
+PARTS = (loop, trials, studies, insight, operations, exchange, events, keys, projects)
 
 
 def end_streams_on_signal(closing: asyncio.Event) -> None:
@@ -57,9 +58,10 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         memory = Memory()
         speculation = Speculation(store, memory) if settings.speculate else None
         app.state.desk = Desk(store, settings.ask_threads, memory, speculation)
-        app.state.callers = callers(store, settings)
+        uses = Uses()
+        app.state.callers = callers(store, settings, uses)
         app.state.insights = insight.Insights(memory.histories)
-        upkeep = Upkeep(store, settings.sweep_seconds)
+        upkeep = Upkeep(store, settings.sweep_seconds, uses)
         upkeep.start()
         if speculation is not None:
             speculation.start()

@@ -84,6 +84,29 @@ def test_a_key_has_read_and_write_for_project_default_unless_told(
     assert (caller.project, caller.scopes) == ("default", {"read", "write"})
 
 
+def test_keys_and_projects_are_made_listed_and_revoked(database_url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    def said(*arguments: str) -> list[str]:
+        main([*arguments, "--database", database_url])
+        return capsys.readouterr().out.splitlines()
+
+    said("projects", "create", "vision")
+    assert said("projects", "list") == ["default", "vision"]
+    key = said("keys", "create", "--project", "vision", "--name", "cluster", "--expires-in-days", "30")[-1]
+    said("keys", "create", "--instance")
+    key_id, secret = key.split("_", 2)[1:]
+    listed = said("keys", "list")
+    assert len(listed) == 3
+    assert any(line.startswith(f"{key_id}  vision ") and line.endswith("cluster") for line in listed)
+    assert any("admin,read,write,instance" in line for line in listed)
+    assert secret not in "".join(listed)
+    assert said("keys", "revoke", key_id) == [f"key {key_id} of project 'vision' is revoked"]
+    assert "revoked 20" in said("keys", "list", "--project", "vision")[1]
+    store = Store(database_url)
+    with store.glance() as connection:
+        assert keys.find(connection, key) is None
+    store.dispose()
+
+
 def test_keys_create_and_migrate_make_the_schema_when_it_is_missing(tmp_path: Path) -> None:
     for name, command in (("a", ["keys", "create"]), ("b", ["migrate"])):
         url = f"sqlite:///{tmp_path / name}.db"
@@ -101,6 +124,11 @@ def test_keys_create_and_migrate_make_the_schema_when_it_is_missing(tmp_path: Pa
         (["migrate", "--database", "sqlite://"], "needs a file"),
         (["serve", "--port", "99999"], "--port or METATUNE_PORT"),
         (["serve", "--roles", "api,worker"], "--roles"),
+        (["keys", "create", "--expires-in-days", "nan"], "--expires-in-days"),
+        (["keys", "create", "--project", "a b"], "a project's name"),
+        (["keys", "revoke", "0000"], "no key '0000'"),
+        (["keys", "list", "--project", "nowhere"], "no project 'nowhere'"),
+        (["projects", "create", "default"], "is there already"),
     ],
 )
 def test_what_cannot_be_done_is_said_in_one_line(

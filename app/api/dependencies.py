@@ -15,7 +15,7 @@ from app.api.body import StrictRoute
 from app.api.gather import Gather
 from app.db import keys
 from app.db.idempotency import Once
-from app.db.keys import Caller
+from app.db.keys import Caller, Uses
 from app.db.session import Store
 from app.db.studies import Address
 from app.errors import Forbidden, Invalid, Unauthenticated
@@ -28,6 +28,10 @@ SCOPES: Final[dict[tuple[str, str], keys.Scope]] = {
     ("DELETE", "/v1/studies/{study}"): "admin",
     ("DELETE", "/v1/studies/{study}/trials/{number}"): "admin",
     ("POST", "/v1/studies/{study}/predict"): "read",
+    ("GET", "/v1/keys"): "admin",
+    ("POST", "/v1/keys"): "admin",
+    ("DELETE", "/v1/keys/{key}"): "admin",
+    ("POST", "/v1/projects"): "admin",
 }
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$"
@@ -59,14 +63,17 @@ async def authenticate(request: Request) -> None:
     request.state.caller = caller
 
 
-def callers(store: Store, settings: Settings) -> Gather[None, str | None, Caller]:
+def callers(store: Store, settings: Settings, uses: Uses) -> Gather[None, str | None, Caller]:
     """The look-up of callers by their `Authorization`: calls that arrive together share one, and none is remembered."""
 
     def look_up(_: None, authorizations: list[str | None]) -> list[Caller | Exception]:
         with store.glance() as connection:
             everybody = keys.open_caller(connection) if settings.auth != "required" else None
             known = {given: everybody or _caller(connection, given) for given in set(authorizations)}
-            return [known[given] for given in authorizations]
+        for caller in known.values():
+            if isinstance(caller, Caller) and caller.key_id is not None:
+                uses.note(caller.key_id)
+        return [known[given] for given in authorizations]
 
     return Gather(look_up, threads=1, at_once=256)
 
@@ -76,7 +83,7 @@ def _caller(connection: Connection, authorization: str | None) -> Caller | Excep
     if scheme.lower() != "bearer":
         return Unauthenticated("a key is needed: send the header 'Authorization: Bearer <key>'")
     return keys.find(connection, key.strip()) or Unauthenticated(
-        "this key is not valid; make one with: metatune-server keys create"
+        "this key is not valid, or not any more; make one with: metatune-server keys create"
     )
 
 

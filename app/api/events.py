@@ -12,13 +12,13 @@ from fastapi import Header, Query, Request
 from fastapi.responses import StreamingResponse
 from sqlalchemy import func, select
 
-from app.api.dependencies import AddressDep, StoreDep, router_of
+from app.api.dependencies import AddressDep, StoreDep, authenticate, router_of
 from app.db import studies
 from app.db.reclaim import reading
 from app.db.session import Store
 from app.db.studies import Address
 from app.db.tables import Event
-from app.errors import Invalid, NotFound
+from app.errors import Invalid, NotFound, Unauthenticated
 
 router = router_of("/v1/studies/{study}", tags=["events"])
 
@@ -82,8 +82,9 @@ async def _stream(request: Request, store: Store, address: Address, revision: in
     quiet = 0.0
     while not closing.is_set():
         try:
+            await authenticate(request)  # a key that is revoked sees nothing more, on a stream neither
             events = await run_sync(_news, store, address, revision)
-        except NotFound:
+        except (NotFound, Unauthenticated):
             return
         for event in events:
             revision = event.revision

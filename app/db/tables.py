@@ -22,6 +22,7 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
     event,
+    false,
     inspect,
     text,
 )
@@ -63,14 +64,25 @@ class Project(Base):
 
 
 class ApiKey(Base):
-    """`Authorization: Bearer mt_<id>_<secret>`; only a hash of the secret is kept."""
+    """`Authorization: Bearer mt_<id>_<secret>`; only a hash of the secret is kept.
+
+    A revoked one stays: its row says that a key was made once, and whom the audit log means.
+    """
 
     __tablename__ = "api_keys"
     id: Mapped[str] = mapped_column(String(32), primary_key=True)
     project_id: Mapped[int] = mapped_column(ForeignKey("projects.id"))
     secret_hash: Mapped[bytes]
     scopes: Mapped[list[Any]]
+    #: What it is for, in its maker's words.
+    name: Mapped[str] = mapped_column(String(128), server_default=text("''"))
+    #: Makes projects, and keys for any of them.
+    is_instance: Mapped[bool] = mapped_column(server_default=false())
     created_at: Mapped[datetime]
+    expires_at: Mapped[datetime | None]
+    #: Coarse, see `app.db.keys.Uses`.
+    last_used_at: Mapped[datetime | None]
+    revoked_at: Mapped[datetime | None]
 
 
 class Study(Base):

@@ -1,4 +1,4 @@
-"""What must happen though nobody asks: leases expire for those who watch, and old things go."""
+"""What must happen though nobody asks: leases expire for those who watch, keys show their use, and old things go."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from datetime import timedelta
 from sqlalchemy import delete, func, select
 
 from app.db import idempotency
+from app.db.keys import Uses
 from app.db.reclaim import reclaim
 from app.db.session import Store, database_now
 from app.db.tables import Event
@@ -25,9 +26,10 @@ SWEEPS_PER_CLEANING = 60
 class Upkeep:
     """A thread of each API process; several do no harm, every step is one transaction."""
 
-    def __init__(self, store: Store, seconds: float) -> None:
+    def __init__(self, store: Store, seconds: float, uses: Uses) -> None:
         self.store = store
         self.seconds = seconds
+        self.uses = uses
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="upkeep", daemon=True)
 
@@ -43,6 +45,7 @@ class Upkeep:
         while not self._stop.wait(self.seconds):
             try:
                 reclaim(self.store)
+                self.uses.write(self.store)
                 if sweeps % SWEEPS_PER_CLEANING == 0:
                     clean(self.store)
                 sweeps += 1

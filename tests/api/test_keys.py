@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from fastapi.routing import APIRoute
-from sqlalchemy import select
+from sqlalchemy import select, update
 from starlette.testclient import TestClient
 
 from app.api.dependencies import PUBLIC, authenticate
 from app.db import keys
 from app.db.session import Store
-from app.db.tables import ApiKey, Base
+from app.db.tables import ApiKey, Base, Project
 from app.main import create_app
 from app.settings import Settings
 from tests.conftest import Api
@@ -21,9 +24,11 @@ from tests.conftest import Api
 SPACE = {"x": {"type": "float", "low": 0, "high": 1}}
 
 
-def key(store: Store, *scopes: Any, project: str = "default") -> dict[str, str]:
+def key(store: Store, *scopes: Any, project: str = "default", **options: Any) -> dict[str, str]:
     with store.write() as session:
-        return {"Authorization": f"Bearer {keys.create(session, project, scopes)}"}
+        found = session.scalars(select(Project).where(Project.name == project)).one_or_none()
+        owner = found or keys.make_project(session, project)
+        return {"Authorization": f"Bearer {keys.create(session, owner.id, scopes, **options)[1]}"}
 
 
 def test_without_any_key_everybody_is_project_default_with_every_scope(client: TestClient) -> None:
@@ -149,3 +154,160 @@ def test_metrics_are_open_only_where_a_setting_says_so(strict: TestClient, clien
 def test_a_named_host_is_answered(strict: TestClient) -> None:
     assert strict.get("/healthz", headers={"Host": "Tuner.example:8000"}).status_code == 200
     assert strict.get("/healthz", headers={"Host": "other.example"}).status_code == 403
+
+
+# --- /v1/keys and /v1/projects ----------------------------------------------------------------------------------
+
+
+def bearer(made: dict[str, Any]) -> dict[str, str]:
+    return {"Authorization": f"Bearer {made['key']}"}
+
+
+def test_a_key_makes_keys_up_to_its_own_scopes_and_project(api: Api, store: Store) -> None:
+    admin = key(store, "admin", "read", project="mine")
+    made = api.call("POST", "/v1/keys", {"scopes": ["read"], "name": "notebook"}, headers=admin, status=201)
+    assert (made["project"], made["scopes"], made["name"], made["instance"]) == ("mine", ["read"], "notebook", False)
+    assert api.call("GET", "/v1/me", headers=bearer(made), status=200)["project"] == "mine"
+    for body in ({"scopes": ["write"]}, {"scopes": ["read", "write"]}, {"scopes": ["read"], "project": "default"},
+                 {"scopes": ["read"], "project": "nowhere"}):  # fmt: skip
+        assert api.call("POST", "/v1/keys", body, headers=admin, status=403)["code"] == "forbidden"
+    for body in ({"scopes": []}, {"scopes": ["root"]}, {}, {"scopes": ["read"], "expires_in_seconds": 0}):
+        api.call("POST", "/v1/keys", body, headers=admin, status=422)
+    for method, path in (("GET", "/v1/keys"), ("POST", "/v1/keys"), ("DELETE", f"/v1/keys/{made['id']}")):
+        api.call(method, path, {"scopes": ["read"]} if method == "POST" else None, headers=bearer(made), status=403)
+
+
+def test_a_key_is_shown_once_and_repeated_without_its_text(api: Api, store: Store) -> None:
+    admin = key(store, "admin", "read") | {"Idempotency-Key": "one"}
+    first, again = (api.call("POST", "/v1/keys", {"scopes": ["read"]}, headers=admin, status=201) for _ in range(2))
+    assert again == {**first, "key": None}
+    listed = api.call("GET", "/v1/keys", headers=admin, status=200)["items"]
+    assert [one["id"] for one in listed][1:] == [first["id"]]
+    assert first["key"].rpartition("_")[2] not in repr(listed)
+
+
+def test_the_first_key_is_not_made_over_http(api: Api) -> None:
+    assert "command line" in api.call("POST", "/v1/keys", {"scopes": ["read"]}, status=403)["detail"]
+    assert api.call("GET", "/v1/me", status=200)["project"] == "default"
+
+
+def test_a_revoked_key_is_good_for_nothing_at_once_on_every_replica(api: Api, store: Store, database_url: str) -> None:
+    admin, other = key(store, "admin", "read"), key(store, "read")
+    key_id = other["Authorization"].split("_")[1]
+    settings = Settings(database=database_url, sweep_seconds=3600)
+    with TestClient(create_app(settings), base_url="http://127.0.0.1:8000") as replica:
+        assert replica.get("/v1/me", headers=other).status_code == 200
+        for _ in range(2):
+            api.call("DELETE", f"/v1/keys/{key_id}", headers=admin, status=204)
+            assert replica.get("/v1/me", headers=other).status_code == 401
+            assert api.client.get("/v1/me", headers=other).status_code == 401
+    listed = api.call("GET", "/v1/keys", headers=admin, status=200)["items"]
+    assert {one["id"]: one["revoked_at"] is not None for one in listed}[key_id]
+
+
+def test_the_last_key_revoked_opens_nothing(api: Api, store: Store) -> None:
+    admin = key(store, "admin")
+    api.call("DELETE", f"/v1/keys/{admin['Authorization'].split('_')[1]}", headers=admin, status=204)
+    api.call("GET", "/v1/me", status=401)
+
+
+def test_a_key_ends_when_it_expires_and_none_that_it_made_outlives_it(api: Api, store: Store) -> None:
+    admin = key(store, "admin", "read", lasts=timedelta(hours=1))
+    made = api.call("POST", "/v1/keys", {"scopes": ["read"]}, headers=admin, status=201)
+    assert made["expires_at"] is not None
+    api.call("POST", "/v1/keys", {"scopes": ["read"], "expires_in_seconds": 3601}, headers=admin, status=403)
+    short = api.call("POST", "/v1/keys", {"scopes": ["read"], "expires_in_seconds": 60}, headers=admin, status=201)
+    assert short["expires_at"] < made["expires_at"]
+    with store.write() as session:
+        session.execute(update(ApiKey).values(expires_at=datetime(2020, 1, 1, tzinfo=UTC)))
+    for headers in (admin, bearer(made), bearer(short)):
+        api.call("GET", "/v1/me", headers=headers, status=401)
+
+
+def test_an_admin_revokes_no_key_that_may_more(api: Api, store: Store) -> None:
+    low, high = key(store, "admin"), key(store, "admin", "write")
+    instance = key(store, "admin", is_instance=True)
+    for stronger in (high, instance):
+        api.call("DELETE", f"/v1/keys/{stronger['Authorization'].split('_')[1]}", headers=low, status=403)
+    api.call("DELETE", f"/v1/keys/{low['Authorization'].split('_')[1]}", headers=instance, status=204)
+
+
+def test_projects_are_made_with_a_key_of_the_instance_which_makes_keys_for_them(api: Api, store: Store) -> None:
+    admin = key(store, "admin", "read", "write")
+    instance = key(store, "admin", "read", "write", is_instance=True)
+    api.call("POST", "/v1/projects", {"name": "vision"}, headers=admin, status=403)
+    once = instance | {"Idempotency-Key": "p"}
+    made = [api.call("POST", "/v1/projects", {"name": "vision"}, headers=once, status=201) for _ in range(2)]
+    assert made[0] == made[1]
+    assert api.call("POST", "/v1/projects", {"name": "vision"}, headers=instance, status=409)["code"] == "name-taken"
+    api.call("POST", "/v1/projects", {"name": "../x"}, headers=instance, status=422)
+    assert api.call("POST", "/v1/keys", {"scopes": ["read"], "project": "nowhere"}, headers=instance, status=404)
+    theirs = api.call("POST", "/v1/keys", {"scopes": ["read"], "project": "vision"}, headers=instance, status=201)
+    assert theirs["project"] == "vision"
+    assert not theirs["instance"]
+    listed = {name: [one["name"] for one in api.call("GET", "/v1/projects", headers=headers, status=200)["items"]]
+              for name, headers in (("all", instance), ("own", admin), ("theirs", bearer(theirs)))}  # fmt: skip
+    assert listed == {"all": ["default", "vision"], "own": ["default"], "theirs": ["vision"]}
+
+
+def test_keys_and_projects_are_listed_in_pages(api: Api, store: Store) -> None:
+    instance = key(store, "admin", "read", is_instance=True)
+    for number in range(4):
+        api.call("POST", "/v1/projects", {"name": f"p{number}"}, headers=instance, status=201)
+        api.call("POST", "/v1/keys", {"scopes": ["admin"], "name": f"k{number}"}, headers=instance, status=201)
+    for path, wanted in (("/v1/keys", ["", "k0", "k1", "k2", "k3"]),
+                         ("/v1/projects", ["default", "p0", "p1", "p2", "p3"])):  # fmt: skip
+        found, after = [], ""
+        while True:
+            page = api.call("GET", f"{path}?limit=2{after}", headers=instance, status=200)
+            found += [one["name"] for one in page["items"]]
+            if page["next"] is None:
+                break
+            after = f"&after={page['next']}"
+        assert found == wanted
+        api.call("GET", f"{path}?after=x", headers=instance, status=422)
+
+
+def test_the_last_use_of_a_key_is_written_down_beside_the_requests(api: Api, store: Store) -> None:
+    used, unused = key(store, "read"), key(store, "read")
+    uses = keys.Uses()
+    for headers in (used, used):
+        uses.note(headers["Authorization"].split("_")[1])
+    uses.write(store, every_seconds=3600)
+    with store.read() as session:
+        assert session.scalars(select(ApiKey.last_used_at)).all() == [None, None]
+    uses.write(store, every_seconds=0)
+    with store.read() as session:
+        last = {row.id: row.last_used_at for row in session.scalars(select(ApiKey))}
+    assert last[used["Authorization"].split("_")[1]] is not None
+    assert last[unused["Authorization"].split("_")[1]] is None
+
+
+def test_every_call_with_a_key_is_a_use_of_it(database_url: str, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keys.Uses.write, "__kwdefaults__", {"every_seconds": 0})
+    used = key(store, "read")
+    app = create_app(Settings(database=database_url, sweep_seconds=0.01))
+    with TestClient(app, base_url="http://127.0.0.1:8000") as client:
+        client.get("/v1/me", headers=used)
+        for _ in range(500):
+            with store.read() as session:
+                if session.scalars(select(ApiKey.last_used_at)).one() is not None:
+                    return
+            time.sleep(0.01)
+    raise AssertionError("its use was never written down")
+
+
+def test_a_stream_ends_with_its_key(api: Api, store: Store) -> None:
+    api.create()
+    reader = key(store, "read")
+    with store.write() as session:
+        row = session.scalars(select(ApiKey)).one()
+
+        def revoke_soon() -> None:
+            with store.write() as session:
+                keys.revoke(session, session.merge(row))
+
+    threading.Timer(0.7, revoke_soon).start()
+    response = api.client.get(f"{api.base}/events", headers=reader)  # returns when the stream has ended
+    assert response.status_code == 200
+    assert "watching" in response.text

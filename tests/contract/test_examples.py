@@ -391,7 +391,7 @@ def test_the_model_learns_differently_from_the_endings(store: Any, api: Api) -> 
     api.tell(3, state="failed")
     api.tell(4, state="infeasible")
     with store.read() as session:
-        project = keys.project_id(session, "default")
+        project = keys.project(session, "default").id
         records = trials.records(studies.open_study(session, Address(project, "study")))
     assert [(record.state, record.values) for record in records] == [
         ("complete", (1.0,)), ("pruned", (0.5,)), ("failed", None), ("infeasible", None), ("pending", None),

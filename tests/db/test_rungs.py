@@ -24,7 +24,7 @@ TWO = [{"name": "a", "direction": "maximize"}, {"name": "b"}]
 @contextmanager
 def opened(store: Store, name: str = "study") -> Iterator[OpenStudy]:
     with store.read() as session:
-        yield studies.open_study(session, Address(keys.project_id(session, "default"), name))
+        yield studies.open_study(session, Address(keys.project(session, "default").id, name))
 
 
 def trial_of(here: OpenStudy, number: int) -> Trial:
@@ -215,7 +215,7 @@ def test_a_decision_takes_as_many_statements_however_many_reports_there_are(
     api.add(params={"x": 0.5}, values=dict.fromkeys(names, 1.0))
     few = _asked_by_a_report(api, 1, names)
     with store.write() as session:
-        here = studies.open_study(session, Address(keys.project_id(session, "default"), "study"), lock=True)
+        here = studies.open_study(session, Address(keys.project(session, "default").id, "study"), lock=True)
         for k in range(60):
             made = trials.make(
                 here, state="complete", params={"x": k / 60}, origin={}, config_key=str(k), attempt=1,

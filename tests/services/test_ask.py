@@ -22,7 +22,7 @@ def place(api: Api, store: Store) -> Address:
     for k in range(8):
         api.add(params={"x": k / 8}, value=(k / 8 - 0.4) ** 2)
     with store.read() as session:
-        return Address(keys.project_id(session, "default"), "study")
+        return Address(keys.project(session, "default").id, "study")
 
 
 def answered(store: Store, place: Address, *calls: AskCall) -> list[Asked]:

@@ -30,7 +30,7 @@ ONE = Needs(((1, {}),), ())
 
 def seen(store: Store, histories: Histories, name: str = "study") -> tuple[OpenStudy, History]:
     with store.read() as session:
-        address = Address(keys.project_id(session, "default"), name)
+        address = Address(keys.project(session, "default").id, name)
     with histories.turn(address):
         with store.read() as session:
             here = studies.open_study(session, address)

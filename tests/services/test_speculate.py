@@ -37,7 +37,7 @@ def client(database_url: str) -> Iterator[TestClient]:
 @pytest.fixture
 def place(store: Store) -> Address:
     with store.read() as session:
-        return Address(keys.project_id(session, "default"), "study")
+        return Address(keys.project(session, "default").id, "study")
 
 
 def prepared(api: Api, algorithm: str = "gp", n: int = 24, **definition: Any) -> None:
