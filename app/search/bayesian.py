@@ -97,7 +97,7 @@ class ModelProposer:
     def _pending(self, number: int, batch: Sequence[Suggestion]) -> Array:
         new = [point.params for point in batch[len(self._batch) :]]
         if new:
-            self._batch = np.vstack([self._batch, self._space.encode_many(new)])
+            self._batch = np.vstack([self._batch, self._space.encode_many(new, strict=False)])
         return np.vstack([self._history.pending_before(number), self._batch])
 
     def _fallback(self, number: int, taken: Callable[[str], bool], why: str) -> Suggestion | None:

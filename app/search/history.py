@@ -207,6 +207,7 @@ class History:
         codes = np.array([_CODES[record.state] for record in records], dtype=np.int8)
         at_rungs = np.full((n, self.goal.n_rungs, m), np.nan)
         signs = self.goal.signs
+        measured: list[int] = []
         for i, record in enumerate(records):
             for rung, values in enumerate(record.at_rungs[: self.goal.n_rungs]):
                 if values is not None and all(math.isfinite(value) for value in values):
@@ -216,14 +217,16 @@ class History:
                     raise InvalidMeasurement(
                         f"trial {record.number} has {len(record.values)} values for {m} objectives"
                     )
-                if all(math.isfinite(value) for value in record.values):
-                    objectives[i] = _minimised(signs, record.values)
+                if all(map(math.isfinite, record.values)):
+                    measured.append(i)
                 else:
                     codes[i] = _CODES["failed"]
             elif record.state == "complete":
                 codes[i] = _CODES["failed"]
-            if codes[i] == _CODES["complete"] and record.outcomes is not None:
+            if record.outcomes and codes[i] == _CODES["complete"]:
                 violations[i] = _violations(self.goal, record.outcomes)
+        if measured:
+            objectives[measured] = _minimised(signs, [records[i].values for i in measured])
         return {
             "numbers": np.array([record.number for record in records], dtype=np.int64),
             "units": self.space.encode_many([record.params for record in records], strict=False),
@@ -353,7 +356,8 @@ def _put_in(old: Sequence[T], before: Sequence[int], new: Sequence[T]) -> list[T
     return merged + list(old[start:])
 
 
-def _minimised(signs: Array, values: Sequence[float]) -> Array:
+def _minimised(signs: Array, values: Any) -> Array:
+    """Of (..., m) finite values."""
     return np.clip(signs * np.array(values, dtype=np.float64), -MAX_VALUE, MAX_VALUE)
 
 

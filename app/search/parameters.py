@@ -63,6 +63,10 @@ class Kind(ABC):
     def code(self, value: Any) -> float:
         """The code of a value of any version of the space; NaN where it means nothing here. Never raises."""
 
+    def codes_of_values(self, values: Sequence[Any]) -> Array:
+        """(n,) codes of n values, as `code`."""
+        return np.array([self.code(value) for value in values], dtype=np.float64)
+
     @abstractmethod
     def native(self, code: float) -> Value:
         """The native value of a legal code."""
@@ -212,6 +216,13 @@ class _Numeric(Kind):
 
     def code(self, value: Any) -> float:
         return float(value) if is_number(value) and math.isfinite(value) else math.nan
+
+    def codes_of_values(self, values: Sequence[Any]) -> Array:
+        if set(map(type, values)) != {float}:
+            return super().codes_of_values(values)
+        codes = np.array(values, dtype=np.float64)
+        codes[~np.isfinite(codes)] = np.nan
+        return codes
 
     def _within(self, value: Any) -> float:
         """The finite number `value`, pulled onto a bound that it misses by a rounding error. Raises: SpaceViolation."""
@@ -509,6 +520,8 @@ KINDS: dict[str, type[Parameter]] = {
 
 def is_number(value: Any) -> bool:
     """Whether a value is a JSON number: `True` is none, nor is an integer too large for a double."""
+    if type(value) is float:  # nearly all are
+        return True
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
     return not isinstance(value, int) or abs(value) < 2**1023

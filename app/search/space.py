@@ -434,17 +434,13 @@ class SearchSpace:
         codes = np.full((n, len(self.names)), np.nan)
         for k in self._order:
             name, kind = self.names[k], self._kinds[k]
-            code = kind.code
-            given = [name in params for params in configurations]
-            codes[:, k] = [
-                code(params[name]) if there else np.nan for params, there in zip(configurations, given, strict=True)
-            ]
+            given = np.fromiter((name in params for params in configurations), dtype=bool, count=n)
+            codes[given, k] = kind.codes_of_values([params[name] for params in configurations if name in params])
             if strict:
-                self._refuse_foreign(k, codes[:, k], np.array(given, dtype=bool), configurations)
+                self._refuse_foreign(k, codes[:, k], given, configurations)
             fallback = kind.value if isinstance(kind, Fixed) else kind.default
-            if fallback is not None and not all(given):
-                fill = self._active_rows(k, codes) & ~np.array(given, dtype=bool)
-                codes[fill, k] = code(fallback)
+            if fallback is not None and not given.all():
+                codes[self._active_rows(k, codes) & ~given, k] = kind.code(fallback)
         units = self.units_of_codes(codes)
         return units if strict else np.clip(units, -MAX_AFAR, 1.0 + MAX_AFAR)
 
