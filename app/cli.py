@@ -137,13 +137,13 @@ def _copy(settings: Settings, command: str, file: Path) -> None:
 
 def _manage_access(settings: Settings, given: argparse.Namespace) -> None:
     from app.db.migrate import migrate
-    from app.db.session import Store
+    from app.db.session import EVERY_PROJECT, Store
 
     store = Store(settings.database)
     verb = given.keys_command if given.command == "keys" else f"{given.projects_command} project"
     try:
         migrate(store)
-        with store.write() as session:
+        with store.write(EVERY_PROJECT) as session:
             lines = _ACCESS[verb](session, given)
     finally:
         store.dispose()

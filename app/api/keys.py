@@ -85,7 +85,7 @@ def make_key(body: NewKey, caller: CallerDep, store: StoreDep, once: OnceDep) ->
 def list_keys(caller: CallerDep, store: StoreDep, limit: Limit = 100, after: After = None) -> Page[KeyOut]:
     """Those of the project, revoked and expired ones too; to a key of the instance those of every project."""
     last = None if after is None else read_cursor(after, str)[0]
-    with store.read() as session:
+    with store.read(caller.project_id) as session:
         own = None if caller.is_instance else caller.project_id
         found = keys.page(session, project_id=own, after=last, limit=limit + 1)
     items = [KeyOut.of(row, project) for row, project in found[:limit]]

@@ -130,7 +130,7 @@ async def _check_shell(store: Store, address: Address, body: Ask) -> None:
         raise NotAcceptable("text/plain answers one trial at a time; ask with count 1, or for application/json")
 
     def names() -> list[str]:
-        with store.read() as session:
+        with store.read(address.project_id) as session:
             return list(studies.open_study(session, address).definition.space.parameters)
 
     for name in await run_sync(names):

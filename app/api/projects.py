@@ -11,7 +11,7 @@ from app.api.dependencies import NAME_PATTERN, CallerDep, OnceDep, StoreDep, rou
 from app.api.wire import After, Answer, Body, Limit, Page, Time, cursor, read_cursor
 from app.db import idempotency, keys
 from app.db.idempotency import Once
-from app.db.session import Store
+from app.db.session import EVERY_PROJECT, Store
 from app.errors import Forbidden
 
 router = router_of("/v1/projects", tags=["access"])
@@ -43,7 +43,7 @@ def make_project(body: NewProject, caller: CallerDep, store: StoreDep, once: Onc
 
 
 def _make(store: Store, name: str, once: Once | None) -> ProjectOut:
-    with store.write() as session:
+    with store.write(EVERY_PROJECT) as session:
         before = idempotency.remembered(session, once)
         if before is not None:
             return ProjectOut.model_validate(keys.project(session, before["name"]))
@@ -56,7 +56,7 @@ def _make(store: Store, name: str, once: Once | None) -> ProjectOut:
 def list_projects(caller: CallerDep, store: StoreDep, limit: Limit = 100, after: After = None) -> Page[ProjectOut]:
     """The calling key's own; to a key of the instance every one."""
     last = 0 if after is None else read_cursor(after, int)[0]
-    with store.read() as session:
+    with store.read(caller.project_id) as session:
         own = None if caller.is_instance else caller.project_id
         found = keys.projects(session, only=own, after=last, limit=limit + 1)
     items = [ProjectOut.model_validate(project) for project in found[:limit]]

@@ -246,7 +246,7 @@ def list_studies(
     tags = {name[4:]: value for name, value in request.query_params.items() if name.startswith("tag.")}
     last = None if after is None else read_cursor(after, str)[0]
     reclaim(store)
-    with store.read() as session:
+    with store.read(caller.project_id) as session:
         found = studies.page(
             session, caller.project_id, state=state, tags=tags, prefix=prefix, after=last, limit=limit + 1
         )

@@ -20,7 +20,7 @@ from typing import Final, Literal, get_args
 from sqlalchemy import Connection, and_, bindparam, exists, or_, select, update
 from sqlalchemy.orm import Session, aliased
 
-from app.db.session import Store, database_now
+from app.db.session import EVERY_PROJECT, Store, database_now
 from app.db.tables import ApiKey, Project
 from app.errors import Invalid, KeyNotFound, NameTaken, ProjectNotFound
 
@@ -205,7 +205,7 @@ class Uses:
             used, self._used = self._used, set()
         self._written_at = time.monotonic()
         if used:
-            with store.write() as session:
+            with store.write(EVERY_PROJECT) as session:
                 session.execute(update(ApiKey).where(ApiKey.id.in_(used)).values(last_used_at=database_now()))
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import Connection, String, column, insert, inspect, select, table
 
 from app.db.keys import DEFAULT_PROJECT
-from app.db.session import Store, database_now
+from app.db.session import EVERY_PROJECT, Store, database_now
 from app.db.tables import Project
 from app.errors import Unavailable
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from alembic.config import Config
 
 #: The last of the scripts.
-HEAD = "0005"
+HEAD = "0006"
 SCRIPTS = Path(__file__).resolve().parents[2] / "migrations"
 #: One number for all: whoever migrates a PostgreSQL database holds this advisory lock.
 _LOCK = 7_151_201_907
@@ -58,7 +58,7 @@ def migrate(store: Store) -> None:
 
     Raises: Unavailable, if the database was made by a newer version.
     """
-    writer = store.engine.execution_options(metatune_write=True)
+    writer = store.engine.execution_options(metatune_write=True, metatune_project=EVERY_PROJECT)
     with writer.begin() as connection:
         if not store.is_sqlite:
             connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK})")

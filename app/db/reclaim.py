@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from sqlalchemy import select
 
 from app.db import studies, trials
-from app.db.session import Store
+from app.db.session import EVERY_PROJECT, Store
 from app.db.studies import Address, OpenStudy
 from app.db.tables import Study
 from app.errors import StudyNotFound
@@ -18,13 +18,13 @@ from app.errors import StudyNotFound
 def reading(store: Store, address: Address) -> Iterator[OpenStudy]:
     """Raises: StudyNotFound, StudyReplaced."""
     reclaim(store)
-    with store.read() as session:
+    with store.read(address.project_id) as session:
         yield studies.open_study(session, address)
 
 
 def reclaim(store: Store) -> None:
     """Lets every lease that ran out expire. Most times a look at an index, and nothing else."""
-    with store.read() as session:
+    with store.read(EVERY_PROJECT) as session:
         overdue = trials.expired_studies(session)
         places = (
             session.execute(
@@ -34,5 +34,6 @@ def reclaim(store: Store) -> None:
             else []
         )
     for project_id, name in places:
-        with store.write() as session, suppress(StudyNotFound):  # deleted meanwhile: nobody waits for its trials
+        # not found: deleted meanwhile, so nobody waits for its trials
+        with store.write(project_id) as session, suppress(StudyNotFound):
             trials.reclaim_expired(studies.open_study(session, Address(project_id, name), lock=True))

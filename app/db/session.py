@@ -6,16 +6,23 @@ SQLITE_BUSY_SNAPSHOT. PostgreSQL's READ COMMITTED gives two statements two snaps
 Decision: `write` takes SQLite's lock at once (BEGIN IMMEDIATE), after a mutex of this process, so that threads queue
 fairly instead of sleeping in SQLite's busy loop; on PostgreSQL rows are locked by the queries. `read` is one snapshot
 on both (REPEATABLE READ on PostgreSQL). Price: writers of one process take turns on SQLite, which they did anyway.
+
+Decision: every transaction says whose project it serves, and PostgreSQL shows it no row of another.
+Context: a query that forgets its project must not cross the wall. Row-level security asks for a setting of the
+transaction. So that this costs no way to the database, our own BEGIN carries it, and the driver begins nothing. What
+serves all projects says `EVERY_PROJECT`, by that name. Price: see docs/decisions/projects.md.
 """
 
 from __future__ import annotations
 
+import logging
 import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Any
+from functools import lru_cache
+from typing import Any, Final, Literal
 
 from sqlalchemy import Connection, DateTime, Dialect, Engine, TypeDecorator, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError
@@ -25,11 +32,23 @@ from sqlalchemy.sql.functions import FunctionElement
 
 from app.errors import Invalid, Unavailable
 
+logger = logging.getLogger("metatune.database")
+
 #: Seconds a transaction waits for another process's lock before it answers "not now".
 LOCK_WAIT_SECONDS = 20
 POOL_SIZE = 20
+#: In place of a project: what serves them all, such as the sweep of leases and the command line.
+EVERY_PROJECT: Final = "every"
+#: The setting that the policies of row-level security ask for; unset, they show nothing.
+PROJECT_SETTING: Final = "metatune.project"
+Whose = int | Literal["every"]
+#: Projects whose engines are remembered; a new one takes some microseconds.
+PROJECTS_KEPT = 1024
 #: What `PRAGMA synchronous` answers for FULL.
 FULL = 2
+
+
+_STANDS_ABOVE = "SELECT rolsuper OR rolbypassrls FROM pg_roles WHERE rolname = current_user"
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -94,47 +113,55 @@ class Store:
             connect_args={"timeout": LOCK_WAIT_SECONDS, "check_same_thread": False}
             if self.is_sqlite
             else {"connect_timeout": 10},
+            **({} if self.is_sqlite else {"isolation_level": "AUTOCOMMIT"}),  # we begin by ourselves, see above
         )
         if self.is_sqlite:
             event.listen(self.engine, "connect", _prepare_sqlite)
             event.listen(self.engine, "begin", _begin_sqlite)
-            reader: Engine = self.engine
-            writer: Engine = self.engine.execution_options(metatune_write=True)
             self._glancer: Engine = self.engine
         else:
-            reader = self.engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
-            writer = self.engine
-            self._glancer = self.engine.execution_options(isolation_level="AUTOCOMMIT")
-        self._reader = sessionmaker(reader, expire_on_commit=False, autoflush=False)
-        self._writer = sessionmaker(writer, expire_on_commit=False, autoflush=False)
+            event.listen(self.engine, "begin", _begin_postgresql)
+            self._glancer = self.engine.execution_options(metatune_begin=None)
+        self._session = sessionmaker(expire_on_commit=False, autoflush=False)
+        self._engine_of = lru_cache(PROJECTS_KEPT)(self._make_engine)
         self._turn = threading.Lock()
 
+    def _make_engine(self, project: Whose, write: bool) -> Engine:
+        if self.is_sqlite:
+            return self.engine.execution_options(metatune_write=write)
+        begin = "BEGIN" if write else "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+        return self.engine.execution_options(metatune_begin=begin, metatune_project=project)
+
     @contextmanager
-    def read(self) -> Iterator[Session]:
+    def read(self, project: Whose) -> Iterator[Session]:
         """One snapshot; nothing written in it is kept."""
-        with self._reader() as session:
+        with self._session(bind=self._engine_of(project, False)) as session:
             yield session
 
     @contextmanager
     def glance(self) -> Iterator[Connection]:
-        """For single questions: each statement is a snapshot of its own, and costs one way to the database."""
+        """For single questions: each statement is a snapshot of its own, and costs one way to the database.
+
+        No project is set, so that it sees only what belongs to none: projects and keys.
+        """
         with self._glancer.connect() as connection:
             yield connection
 
     @contextmanager
-    def write(self) -> Iterator[Session]:
+    def write(self, project: Whose) -> Iterator[Session]:
         """One transaction: committed at the end of the block, undone if it raises.
 
         Raises: Unavailable, if SQLite's turn does not come in time.
         """
+        engine = self._engine_of(project, True)
         if not self.is_sqlite:
-            with self._writer.begin() as session:
+            with self._session(bind=engine) as session, session.begin():
                 yield session
             return
         if not self._turn.acquire(timeout=LOCK_WAIT_SECONDS):
             raise Unavailable("the database is busy; try again", retry_after_seconds=2)
         try:
-            with self._writer.begin() as session:
+            with self._session(bind=engine) as session, session.begin():
                 yield session
         finally:
             self._turn.release()
@@ -158,6 +185,11 @@ class Store:
                         raise Unavailable(
                             f"PostgreSQL runs with {setting} = off, so an acknowledged result could be lost; turn it on"
                         )
+                if connection.exec_driver_sql(_STANDS_ABOVE).scalar():
+                    logger.warning(
+                        "the database's role is a superuser or has BYPASSRLS, so PostgreSQL's wall between projects "
+                        "does not hold for it; connect as an ordinary role that owns the database"
+                    )
 
     def dispose(self) -> None:
         self.engine.dispose()
@@ -175,3 +207,13 @@ def _prepare_sqlite(connection: Any, _: Any) -> None:
 def _begin_sqlite(connection: Any) -> None:
     write = connection.get_execution_options().get("metatune_write")
     connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+
+
+def _begin_postgresql(connection: Any) -> None:
+    options = connection.get_execution_options()
+    begin, project = options.get("metatune_begin", "BEGIN"), options.get("metatune_project")
+    if begin is None:
+        return
+    if project is not None:
+        begin += f"; SET LOCAL {PROJECT_SETTING} = '{EVERY_PROJECT if project == EVERY_PROJECT else int(project)}'"
+    connection.exec_driver_sql(begin)

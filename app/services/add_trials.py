@@ -39,7 +39,7 @@ def add(store: Store, address: Address, given: Sequence[Given], once: Once | Non
     Raises: SpaceViolation, InvalidMeasurement, with pointers under `/trials/{k}` if `many`; TrialRemoved, if the call
     comes again after one of them was removed.
     """
-    with store.write() as session:
+    with store.write(address.project_id) as session:
         here = studies.open_study(session, address, lock=True)
         before = idempotency.remembered(session, once)
         if before is not None:

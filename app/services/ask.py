@@ -116,7 +116,7 @@ def unclaimed(calls: Sequence[AskCall]) -> list[AskCall]:
 def computed(store: Store, address: Address, calls: Sequence[AskCall], memory: Memory) -> tuple[OpenStudy, Plan]:
     """What the calls need, for the study as it is in one snapshot."""
     with memory.histories.turn(address):
-        with store.read() as session:
+        with store.read(address.project_id) as session:
             here = studies.open_study(session, address)
             needs = foresee(here, unclaimed(calls))
             if not needs:
@@ -148,7 +148,7 @@ def _hand_out(
     spare: Spare | None = None,
 ) -> list[Answer | None] | None:
     """The write transaction; None, if there is no plan for the study as it stands."""
-    with store.write() as session:
+    with store.write(address.project_id) as session:
         here = studies.open_study(session, address, lock=True)
         trials.reclaim_expired(here)
         plan = choose(here)

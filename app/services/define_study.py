@@ -77,7 +77,7 @@ def put(store: Store, address: Address, given: Given, once: Once | None = None) 
 
 
 def _put(store: Store, address: Address, given: Given, definition: Definition | None, once: Once | None) -> Put:
-    with store.write() as session:
+    with store.write(address.project_id) as session:
         before = idempotency.remembered(session, once)
         if before is not None:
             there = Address(address.project_id, before["name"], before["uid"])

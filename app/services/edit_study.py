@@ -11,7 +11,7 @@ from sqlalchemy import delete, select
 from sqlalchemy.exc import IntegrityError
 
 from app.db import reports, rungs, studies, trials
-from app.db.session import Store, database_now
+from app.db.session import EVERY_PROJECT, Store, database_now
 from app.db.studies import Address, OpenStudy
 from app.db.tables import Study, Trial
 from app.definition import differences
@@ -25,7 +25,7 @@ RESTORABLE = timedelta(days=7)
 
 def patch(store: Store, address: Address, changes: Mapping[str, Any]) -> OpenStudy:
     """Changes the state and the settings.  Raises: Invalid, NotAvailableYet."""
-    with store.write() as session:
+    with store.write(address.project_id) as session:
         here = studies.open_study(session, address, lock=True)
         study = here.study
         settings = {name: getattr(study, name) for name in SETTINGS} | {
@@ -59,7 +59,7 @@ def set_state(here: OpenStudy, state: str) -> None:
 
 def remove(store: Store, address: Address, *, purge: bool) -> None:
     """Hides the study for a while, or deletes it at once.  Raises: StudyNotFound."""
-    with store.write() as session:
+    with store.write(address.project_id) as session:
         if purge:
             try:
                 study = studies.open_study(session, address, lock=True).study
@@ -75,7 +75,7 @@ def remove(store: Store, address: Address, *, purge: bool) -> None:
 def restore(store: Store, address: Address) -> OpenStudy:
     """Brings back the study of that name deleted last.  Raises: StudyNotFound, NameTaken."""
     try:
-        with store.write() as session:
+        with store.write(address.project_id) as session:
             study = _deleted(session, address)
             study.deleted_at = None
             session.flush()
@@ -106,7 +106,7 @@ def _deleted(session: Any, address: Address) -> Study:
 
 def purge_deleted(store: Store) -> None:
     """Deletes what can no longer be restored."""
-    with store.write() as session:
+    with store.write(EVERY_PROJECT) as session:
         now = session.execute(select(database_now())).scalar_one()
         session.execute(delete(Study).where(Study.deleted_at <= now - RESTORABLE))
 
@@ -139,7 +139,7 @@ def edit_space(
     once: does the new space allow it?
     Raises: SpaceVersionDiffers, InvalidSearchSpace, and Invalid for an added parameter without a default.
     """
-    with store.write() as session:
+    with store.write(address.project_id) as session:
         here = studies.open_study(session, address, lock=True)
         version = here.study.space_version
         if expected_version is not None and expected_version != version:

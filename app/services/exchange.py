@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, FiniteFloat, model_validator
-from sqlalchemy import select
+from sqlalchemy import select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -213,7 +213,7 @@ class StudyDocument(Part):
 
 
 def export(store: Store, address: Address) -> StudyDocument:
-    with store.read() as session:
+    with store.read(address.project_id) as session:
         return document(studies.open_study(session, address))
 
 
@@ -288,7 +288,7 @@ def _import(
     name: str,
     once: Once | None,
 ) -> OpenStudy:
-    with store.write() as session:
+    with store.write(project_id) as session:
         is_free = _is_free(session, project_id, name)
         before = idempotency.remembered(session, once)  # after the name: who sees it taken by this call sees its key
         if before is not None:
@@ -296,17 +296,28 @@ def _import(
         if not is_free:
             raise NameTaken(f"study {name!r} is there already; import it under another name with ?name=another")
         here = studies.insert(session, project_id, name, definition, settings)
-        if session.scalars(select(Study.id).where(Study.uid == whole.uid)).first() is None:
-            here.study.uid = whole.uid
+        _take_uid(here, whole.uid)
         _fill(here, whole)
         session.flush()
         idempotency.remember(session, once, {"name": name, "uid": here.study.uid}, here.now)
         return here
 
 
+def _take_uid(here: OpenStudy, uid: str) -> None:
+    """Its own again, unless a study has it: this project's, or one that this transaction must not see."""
+    own = here.study.uid
+    here.session.flush()
+    try:
+        with here.session.begin_nested():
+            here.session.execute(update(Study).where(Study.id == here.study.id).values(uid=uid))
+    except IntegrityError:
+        uid = own
+    here.study.uid = uid
+
+
 def copy(store: Store, address: Address, *, name: str, once: Once | None) -> OpenStudy:
     """A study of its own with the same definition, trials and numbers.  Raises: NameTaken, StudyNotFound."""
-    with store.read() as session:
+    with store.read(address.project_id) as session:
         before = idempotency.remembered(session, once)
         if before is not None:  # also when the source is gone by now
             return studies.open_study(session, Address(address.project_id, before["name"], before["uid"]))

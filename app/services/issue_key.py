@@ -12,7 +12,7 @@ from sqlalchemy.exc import IntegrityError
 from app.db import idempotency, keys
 from app.db.idempotency import Once
 from app.db.keys import Caller
-from app.db.session import Store, database_now
+from app.db.session import EVERY_PROJECT, Store, database_now
 from app.db.tables import ApiKey
 from app.errors import Forbidden
 
@@ -62,7 +62,7 @@ def _issue(
     lasts: timedelta | None,
     once: Once | None,
 ) -> Issued:
-    with store.write() as session:
+    with store.write(EVERY_PROJECT) as session:
         before = idempotency.remembered(session, once)
         if before is not None:
             return Issued(*keys.get(session, before["id"]), text=None)
@@ -75,7 +75,7 @@ def _issue(
 
 def revoke(store: Store, caller: Caller, key_id: str) -> None:
     """At once and for good; again changes nothing.  Raises: KeyNotFound, Forbidden."""
-    with store.write() as session:
+    with store.write(EVERY_PROJECT) as session:
         row, _ = keys.get(session, key_id, project_id=None if caller.is_instance else caller.project_id)
         _check_scopes(caller, row.scopes)
         if row.is_instance and not caller.is_instance:

@@ -20,7 +20,7 @@ def release(store: Store, address: Address, number: int, *, lease: str | None) -
 
     Raises: LeaseLost, IllegalMove.
     """
-    with store.write() as session:
+    with store.write(address.project_id) as session:
         here = studies.open_study(session, address, lock=True)
         trial = trials.get(here, number)
         if trial.state in FINISHED:
@@ -43,7 +43,7 @@ def release(store: Store, address: Address, number: int, *, lease: str | None) -
 
 def stop(store: Store, address: Address, number: int) -> Trial:
     """Asks a running trial to stop: its next report or heartbeat hears it.  Raises: IllegalMove."""
-    with store.write() as session:
+    with store.write(address.project_id) as session:
         here = studies.open_study(session, address, lock=True)
         trial = trials.get(here, number)
         if trial.state != "running":
@@ -59,7 +59,7 @@ def stop(store: Store, address: Address, number: int) -> Trial:
 
 def retry(store: Store, address: Address, number: int, once: Once | None) -> Trial:
     """Enqueues a failed or lost trial again, under its number.  Raises: IllegalMove."""
-    with store.write() as session:
+    with store.write(address.project_id) as session:
         here = studies.open_study(session, address, lock=True)
         trial = trials.get(here, number)
         if idempotency.remembered(session, once) is not None:
@@ -119,7 +119,7 @@ def _logged(
     event: str,
     reason: str | None,
 ) -> Trial:
-    with store.write() as session:
+    with store.write(address.project_id) as session:
         here = studies.open_study(session, address, lock=True)
         trial = trials.get(here, number)
         before = _record(trial)

@@ -46,7 +46,7 @@ def report(
 
     Raises: LeaseLost, ReportDiffers, TrialFinishedDifferently, InvalidMeasurement.
     """
-    with store.write() as session:
+    with store.write(address.project_id) as session:
         here = studies.open_study(session, address, lock=True)
         try:
             trial = trials.get(here, number)
@@ -79,7 +79,7 @@ def heartbeat(
     lease: str | None,
 ) -> Word:
     """Extends the lease; keeps where the last checkpoint is.  Raises: LeaseLost, TrialFinishedDifferently."""
-    with store.write() as session:
+    with store.write(address.project_id) as session:
         here = studies.open_study(session, address, lock=True)
         try:
             trial = trials.get(here, number)

@@ -23,7 +23,7 @@ from app.services.plan import Wish, foresee, is_modelled, line_of
 logger = logging.getLogger("metatune.speculate")
 
 #: Between a result and the computation, in which an ask may come; another result begins it anew.
-PAUSE_SECONDS = 0.02
+PAUSE_SECONDS = 0.1
 #: A study that nobody has asked for longer needs no suggestions ahead.
 ASKED_WITHIN_SECONDS = 3600.0
 #: Studies whose last ask is remembered.
@@ -34,7 +34,7 @@ NEXT = Wish(count=1, worker=None, resume=False, fixed={}, once=None)
 def speculate(store: Store, address: Address, memory: Memory) -> None:
     """Computes the next suggestion, if the next ask would get a new one from a model.  Raises: StudyNotFound."""
     with memory.histories.turn(address):
-        with store.read() as session:
+        with store.read(address.project_id) as session:
             here = studies.open_study(session, address)
             if here.has_overdue or not is_modelled(here) or foresee(here, [NEXT]).in_line is None:
                 return

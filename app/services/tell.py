@@ -16,7 +16,7 @@ def tell_many(store: Store, address: Address, results: list[Result]) -> list[Tri
 
     Raises: StudyNotFound, StudyReplaced.
     """
-    with store.write() as session:
+    with store.write(address.project_id) as session:
         here = studies.open_study(session, address, lock=True)
         answers: list[Trial | AppError] = []
         found = trials.numbered(here, {result.number for result in results})

@@ -11,7 +11,7 @@ from sqlalchemy import delete, func, select
 from app.db import idempotency
 from app.db.keys import Uses
 from app.db.reclaim import reclaim
-from app.db.session import Store, database_now
+from app.db.session import EVERY_PROJECT, Store, database_now
 from app.db.tables import Event
 from app.services.edit_study import purge_deleted
 
@@ -55,7 +55,7 @@ class Upkeep:
 
 def clean(store: Store) -> None:
     """Drops events beyond the last 10,000 of a study or older than a day, old idempotency keys, and purged studies."""
-    with store.write() as session:
+    with store.write(EVERY_PROJECT) as session:
         now = session.execute(select(database_now())).scalar_one()
         session.execute(delete(Event).where(Event.created_at < now - EVENTS_KEPT_FOR))
         long = session.execute(
@@ -63,6 +63,6 @@ def clean(store: Store) -> None:
         ).all()
         for study_id, last in long:
             session.execute(delete(Event).where(Event.study_id == study_id, Event.revision <= last - EVENTS_KEPT))
-    with store.write() as session:
+    with store.write(EVERY_PROJECT) as session:
         idempotency.forget_old(session)
     purge_deleted(store)

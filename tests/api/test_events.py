@@ -15,7 +15,7 @@ import pytest
 import uvicorn
 from sqlalchemy import delete, select, update
 
-from app.db.session import Store
+from app.db.session import EVERY_PROJECT, Store
 from app.db.tables import Event
 from app.main import create_app
 from app.services import upkeep
@@ -130,7 +130,7 @@ def test_ids_have_no_gap_though_many_write_at_once(served: Api) -> None:
 def test_events_that_are_gone_are_announced_by_one_reset(served: Api, store: Store) -> None:
     served.create(algorithm="random")
     served.ask(count=4)
-    with store.write() as session:
+    with store.write(EVERY_PROJECT) as session:
         session.execute(delete(Event).where(Event.revision <= 3))
     reset, after = watch(served, 2, after=1, once_open=lambda: served.ask())
     assert (reset["event"], reset["id"]) == ("reset", "5")
@@ -170,12 +170,12 @@ def test_events_older_than_a_day_or_beyond_the_last_ones_are_dropped(
     api: Api, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def revisions() -> list[int]:
-        with store.read() as session:
+        with store.read(EVERY_PROJECT) as session:
             return list(session.scalars(select(Event.revision).order_by(Event.revision)))
 
     api.create(algorithm="random")
     api.ask(count=9)
-    with store.write() as session:
+    with store.write(EVERY_PROJECT) as session:
         for event in session.scalars(select(Event).where(Event.revision <= 2)).all():
             session.execute(
                 update(Event)

@@ -12,7 +12,7 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from app.db.idempotency import Once
-from app.db.session import Store
+from app.db.session import EVERY_PROJECT, Store
 from app.db.tables import Base, IdempotencyKey
 from app.services import exchange
 from app.services.upkeep import clean
@@ -176,15 +176,15 @@ def test_a_retry_again_does_not_enqueue_the_trial_that_runs_by_now(api: Api) -> 
 def test_keys_are_kept_as_hashes_and_for_a_day(api: Api, store: Store) -> None:
     api.create()
     post(api, f"{api.base}/ask", {}, status=200, key="a-secret-key-0815")
-    with store.read() as session:
+    with store.read(EVERY_PROJECT) as session:
         for table in Base.metadata.sorted_tables:
             assert "0815" not in repr(session.execute(select(table)).all())
     for age, left in ((timedelta(hours=23), 1), (timedelta(hours=2), 0)):
-        with store.write() as session:
+        with store.write(EVERY_PROJECT) as session:
             for row in session.scalars(select(IdempotencyKey)).all():
                 session.execute(update(IdempotencyKey).values(created_at=row.created_at - age))
         clean(store)
-        with store.read() as session:
+        with store.read(EVERY_PROJECT) as session:
             assert len(session.scalars(select(IdempotencyKey)).all()) == left
 
 

@@ -15,7 +15,7 @@ from starlette.testclient import TestClient
 
 from app.api.dependencies import PUBLIC, authenticate
 from app.db import keys
-from app.db.session import Store
+from app.db.session import EVERY_PROJECT, Store
 from app.db.tables import ApiKey, Base, Project
 from app.main import create_app
 from app.settings import Settings
@@ -25,7 +25,7 @@ SPACE = {"x": {"type": "float", "low": 0, "high": 1}}
 
 
 def key(store: Store, *scopes: Any, project: str = "default", **options: Any) -> dict[str, str]:
-    with store.write() as session:
+    with store.write(EVERY_PROJECT) as session:
         found = session.scalars(select(Project).where(Project.name == project)).one_or_none()
         owner = found or keys.make_project(session, project)
         return {"Authorization": f"Bearer {keys.create(session, owner.id, scopes, **options)[1]}"}
@@ -115,6 +115,15 @@ def test_another_projects_things_are_404_and_names_are_free_there(api: Api, stor
     assert other.json()["uid"] != made["uid"]
 
 
+def test_what_one_project_exported_another_imports_as_a_study_of_its_own(api: Api, store: Store) -> None:
+    mine, theirs = (key(store, "read", "write", project=name) for name in ("mine", "theirs"))
+    made = api.call("PUT", api.base, {"space": SPACE}, headers=mine, status=201)
+    whole = api.call("GET", f"{api.base}/export", headers=mine, status=200)
+    brought = api.call("POST", "/v1/studies/import", whole, headers=theirs, status=201)
+    assert (brought["name"], brought["space"]) == (made["name"], made["space"])
+    assert brought["uid"] != made["uid"]
+
+
 def test_an_idempotency_key_belongs_to_its_project(api: Api, store: Store) -> None:
     answers = []
     for project in ("mine", "theirs"):
@@ -125,7 +134,7 @@ def test_an_idempotency_key_belongs_to_its_project(api: Api, store: Store) -> No
 
 def test_only_a_hash_of_a_key_is_stored(api: Api, store: Store) -> None:
     secret = key(store, "read")["Authorization"].rpartition("_")[2]
-    with store.read() as session:
+    with store.read(EVERY_PROJECT) as session:
         for table in Base.metadata.sorted_tables:
             assert secret not in repr(session.execute(select(table)).all())
         assert session.scalars(select(ApiKey)).one().scopes == ["read"]
@@ -218,7 +227,7 @@ def test_a_key_ends_when_it_expires_and_none_that_it_made_outlives_it(api: Api, 
     api.call("POST", "/v1/keys", {"scopes": ["read"], "expires_in_seconds": 3601}, headers=admin, status=403)
     short = api.call("POST", "/v1/keys", {"scopes": ["read"], "expires_in_seconds": 60}, headers=admin, status=201)
     assert short["expires_at"] < made["expires_at"]
-    with store.write() as session:
+    with store.write(EVERY_PROJECT) as session:
         session.execute(update(ApiKey).values(expires_at=datetime(2020, 1, 1, tzinfo=UTC)))
     for headers in (admin, bearer(made), bearer(short)):
         api.call("GET", "/v1/me", headers=headers, status=401)
@@ -274,10 +283,10 @@ def test_the_last_use_of_a_key_is_written_down_beside_the_requests(api: Api, sto
     for headers in (used, used):
         uses.note(headers["Authorization"].split("_")[1])
     uses.write(store, every_seconds=3600)
-    with store.read() as session:
+    with store.read(EVERY_PROJECT) as session:
         assert session.scalars(select(ApiKey.last_used_at)).all() == [None, None]
     uses.write(store, every_seconds=0)
-    with store.read() as session:
+    with store.read(EVERY_PROJECT) as session:
         last = {row.id: row.last_used_at for row in session.scalars(select(ApiKey))}
     assert last[used["Authorization"].split("_")[1]] is not None
     assert last[unused["Authorization"].split("_")[1]] is None
@@ -290,7 +299,7 @@ def test_every_call_with_a_key_is_a_use_of_it(database_url: str, store: Store, m
     with TestClient(app, base_url="http://127.0.0.1:8000") as client:
         client.get("/v1/me", headers=used)
         for _ in range(500):
-            with store.read() as session:
+            with store.read(EVERY_PROJECT) as session:
                 if session.scalars(select(ApiKey.last_used_at)).one() is not None:
                     return
             time.sleep(0.01)
@@ -300,11 +309,11 @@ def test_every_call_with_a_key_is_a_use_of_it(database_url: str, store: Store, m
 def test_a_stream_ends_with_its_key(api: Api, store: Store) -> None:
     api.create()
     reader = key(store, "read")
-    with store.write() as session:
+    with store.write(EVERY_PROJECT) as session:
         row = session.scalars(select(ApiKey)).one()
 
         def revoke_soon() -> None:
-            with store.write() as session:
+            with store.write(EVERY_PROJECT) as session:
                 keys.revoke(session, session.merge(row))
 
     threading.Timer(0.7, revoke_soon).start()

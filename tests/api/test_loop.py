@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy import update
 
-from app.db.session import Store
+from app.db.session import EVERY_PROJECT, Store
 from app.db.tables import Study, Trial
 from tests.conftest import Api
 
@@ -65,7 +65,7 @@ def test_expired_trials_are_handed_out_in_the_order_of_their_expiry(api: Api, st
     api.create(algorithm="random")
     api.ask(count=3)
 
-    with store.write() as session:
+    with store.write(EVERY_PROJECT) as session:
         for number, day in ((1, 3), (2, 1), (3, 2)):
             session.execute(
                 update(Trial).where(Trial.number == number).values(lease_expires_at=datetime(2000, 1, day, tzinfo=UTC))
@@ -344,7 +344,7 @@ def test_heartbeats_and_reports_extend_the_lease(api: Api, age_leases: Ageing, s
     trial = api.one(lease_seconds=100)
     for k, beat in enumerate((lambda: api.do("heartbeat", 1), lambda: api.report(1, step=1, value=0.5))):
         ends = datetime.fromisoformat(trial["lease"]["expires_at"]) - timedelta(seconds=50)
-        with store.write() as session:
+        with store.write(EVERY_PROJECT) as session:
             session.execute(update(Trial).values(lease_expires_at=ends))
         assert datetime.fromisoformat(beat()["lease"]["expires_at"]) > ends + timedelta(seconds=40), k
 
@@ -590,7 +590,7 @@ def test_numbers_have_no_gap_after_refused_and_failed_asks(api: Api, store: Stor
     api.add(params={"x": 7}, status=422)
     api.add(trials=[{"params": {"x": 0.5}}, {"params": {"x": 5}}], status=422)
     assert numbers(api.ask(count=2)) == [2, 3]
-    with store.read() as session:
+    with store.read(EVERY_PROJECT) as session:
         assert session.query(Study).one().next_number == 4
 
 

@@ -7,7 +7,7 @@ import re
 from sqlalchemy import text
 from starlette.testclient import TestClient
 
-from app.db.session import Store
+from app.db.session import EVERY_PROJECT, Store
 from tests.conftest import Api
 
 
@@ -24,7 +24,7 @@ def test_healthz_and_readyz_are_green_on_a_migrated_database(client: TestClient)
 
 
 def test_readyz_is_red_when_migrations_are_missing_and_says_what_to_do(client: TestClient, store: Store) -> None:
-    with store.write() as session:
+    with store.write(EVERY_PROJECT) as session:
         session.execute(text("DELETE FROM alembic_version"))
     response = client.get("/readyz")
     assert response.status_code == 503
@@ -36,7 +36,7 @@ def test_readyz_is_red_when_migrations_are_missing_and_says_what_to_do(client: T
 
 
 def test_readyz_is_red_when_the_database_is_newer_than_the_server(client: TestClient, store: Store) -> None:
-    with store.write() as session:
+    with store.write(EVERY_PROJECT) as session:
         session.execute(text("UPDATE alembic_version SET version_num = '9999'"))
     assert client.get("/readyz").status_code == 503
 
@@ -86,7 +86,7 @@ def test_openapi_lists_only_what_answers_and_promises_problems_everywhere(client
     for reference in set(re.findall(r'"#/components/schemas/([^"]+)"', client.get("/openapi.json").text)):
         assert reference in schemas
     listed = str(document)
-    for unbuilt in ("/v1/keys", "/v1/audit", "/v1/projects", "/v1/knowledge", "/plots"):
+    for unbuilt in ("/v1/audit", "/v1/knowledge", "/plots"):
         assert unbuilt not in listed
 
 

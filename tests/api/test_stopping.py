@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from app.db.session import Store
+from app.db.session import EVERY_PROJECT, Store
 from app.db.tables import Study
 from tests.conftest import Api
 
@@ -166,7 +166,7 @@ def test_max_cost_sums_what_was_told(api: Api) -> None:
 
 def shift(store: Store, **by_seconds: float) -> None:
     """Moves the study's clocks into the past."""
-    with store.write() as session:
+    with store.write(EVERY_PROJECT) as session:
         study = session.scalars(select(Study)).one()
         for column, seconds in by_seconds.items():
             setattr(study, column, getattr(study, column) - timedelta(seconds=seconds))

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select, text
 
-from app.db.session import Store
+from app.db.session import EVERY_PROJECT, Store
 from app.db.tables import Event, Report, SpaceVersion, Study, StudyTag, Trial
 from tests.conftest import Api
 
@@ -315,7 +315,7 @@ def test_the_name_of_a_deleted_study_is_free_and_then_restore_is_a_conflict(api:
 def test_a_study_cannot_be_restored_after_7_days(api: Api, store: Store) -> None:
     api.create()
     api.call("DELETE", api.base, status=204)
-    with store.write() as session:
+    with store.write(EVERY_PROJECT) as session:
         study = session.scalars(select(Study)).one()
         assert study.deleted_at is not None
         study.deleted_at -= timedelta(days=7, seconds=1)
@@ -327,7 +327,7 @@ def test_a_purged_study_leaves_no_row_behind(api: Api, store: Store) -> None:
     api.one()
     api.report(1, step=1, value=1)
     api.call("DELETE", f"{api.base}?purge=true", status=204)
-    with store.read() as session:
+    with store.read(EVERY_PROJECT) as session:
         for table in (Study, Trial, Report, Event, SpaceVersion, StudyTag):
             assert session.scalars(select(table)).all() == []
     api.call("POST", f"{api.base}/restore", status=404)
@@ -350,7 +350,7 @@ def test_a_restored_study_with_an_expired_lease_is_read_as_it_is_now(api: Api, a
 def test_the_counters_on_the_study_always_equal_the_trials(api: Api, store: Store, age_leases: Any) -> None:
     def check() -> None:
         shown = api.counts()
-        with store.read() as session:
+        with store.read(EVERY_PROJECT) as session:
             rows = session.execute(
                 text("SELECT state, count(*) FROM trials WHERE state <> 'removed' GROUP BY state")
             ).all()

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from app.db.session import EVERY_PROJECT
 from tests.conftest import Api
 
 STUDY = """{
@@ -390,7 +391,7 @@ def test_the_model_learns_differently_from_the_endings(store: Any, api: Api) -> 
     api.tell(2, state="pruned")
     api.tell(3, state="failed")
     api.tell(4, state="infeasible")
-    with store.read() as session:
+    with store.read(EVERY_PROJECT) as session:
         project = keys.project(session, "default").id
         records = trials.records(studies.open_study(session, Address(project, "study")))
     assert [(record.state, record.values) for record in records] == [

@@ -16,7 +16,7 @@ from sqlalchemy import select, text
 from app.db.backup import backup, restore
 from app.db.holder import hold
 from app.db.migrate import HEAD, is_at_head, migrate
-from app.db.session import Store, database_now
+from app.db.session import EVERY_PROJECT, Store, database_now
 from app.db.tables import Project
 from app.errors import Invalid, Unavailable
 
@@ -38,12 +38,12 @@ def there(tmp_path: Path) -> Iterator[Store]:
 
 
 def add_project(store: Store, name: str) -> None:
-    with store.write() as session:
+    with store.write(EVERY_PROJECT) as session:
         session.add(Project(name=name, created_at=session.execute(select(database_now())).scalar_one()))
 
 
 def projects(store: Store) -> list[str]:
-    with store.read() as session:
+    with store.read(EVERY_PROJECT) as session:
         return list(session.scalars(select(Project.name).order_by(Project.id)))
 
 
@@ -61,7 +61,7 @@ def test_a_copy_has_what_is_only_in_the_log_and_is_one_private_file(here: Store,
 def test_a_copy_is_made_while_somebody_writes_and_holds_nothing_half_done(
     here: Store, there: Store, tmp_path: Path
 ) -> None:
-    with hold(here) or nullcontext(), here.write() as session:
+    with hold(here) or nullcontext(), here.write(EVERY_PROJECT) as session:
         session.add(Project(name="half done", created_at=session.execute(select(database_now())).scalar_one()))
         session.flush()
         backup(here, tmp_path / "copy")
@@ -154,7 +154,7 @@ def test_postgresql_is_backed_up_by_its_own_tools(postgresql_server: str, tmp_pa
 
 
 def test_a_copy_that_finds_no_room_leaves_nothing_and_says_so(here: Store, tmp_path: Path) -> None:
-    with here.write() as session:
+    with here.write(EVERY_PROJECT) as session:
         session.execute(text("CREATE TABLE ballast AS SELECT randomblob(2000000) AS weight"))
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import select
 from sqlalchemy.event import listen
 
-from app.db.session import Store
+from app.db.session import EVERY_PROJECT, Store
 from app.db.studies import Address, events_after, open_study
 from app.db.tables import Study, Trial
 from app.services.ask import AskCall, ask
@@ -24,7 +24,7 @@ def changed(api: Api, store: Store) -> Callable[[], list[int]]:
 
     def look() -> list[int]:
         nonlocal seen
-        with store.read() as session:
+        with store.read(EVERY_PROJECT) as session:
             study = session.scalars(select(Study)).one()
             query = select(Trial.number).where(Trial.last_change > seen).order_by(Trial.last_change)
             seen, found = study.n_changes, list(session.scalars(query))
@@ -103,12 +103,12 @@ def test_the_events_of_an_ask_are_one_statement_and_go_with_its_transaction(api:
     address = Address(1, api.study)
     ask(store, address, [AskCall(count=3)])
     assert written == [3]
-    with suppress(ZeroDivisionError), store.write() as session:
+    with suppress(ZeroDivisionError), store.write(EVERY_PROJECT) as session:
         here = open_study(session, address, lock=True)
         here.record("study.updated", here.study.state)
         session.flush()
         raise ZeroDivisionError
-    with store.read() as session:
+    with store.read(EVERY_PROJECT) as session:
         here = open_study(session, address)
         revisions = [event.revision for event in events_after(session, here.study.id, 0, 100)]
     assert revisions == [1, 2, 3, 4]

@@ -14,7 +14,7 @@ from sqlalchemy import inspect, select, text
 
 from app.db import migrate as module
 from app.db.migrate import HEAD, configuration, current, is_at_head, migrate
-from app.db.session import Store
+from app.db.session import EVERY_PROJECT, Store
 from app.db.tables import Base, Project
 from app.errors import Unavailable
 
@@ -83,7 +83,7 @@ def test_check_constraints_are_in_the_database(store: Store) -> None:
 def test_a_migrated_database_has_project_default_once(empty: Store) -> None:
     for _ in range(2):
         migrate(empty)
-    with empty.read() as session:
+    with empty.read(EVERY_PROJECT) as session:
         assert session.scalars(select(Project.name)).all() == ["default"]
 
 
@@ -97,7 +97,7 @@ def test_several_that_migrate_at_once_wait_for_each_other(empty: Store) -> None:
 
 
 def test_a_database_made_by_a_newer_version_is_refused(store: Store) -> None:
-    with store.write() as session:
+    with store.write(EVERY_PROJECT) as session:
         session.execute(text("UPDATE alembic_version SET version_num = '9999'"))
     assert not is_at_head(store)
     with pytest.raises(Unavailable, match="9999"):
@@ -121,7 +121,7 @@ def upgrade(store: Store, to: str) -> None:
 
 
 def insert(store: Store, table: str, **row: object) -> None:
-    with store.write() as session:
+    with store.write(EVERY_PROJECT) as session:
         names = ", ".join(row)
         session.execute(text(f"INSERT INTO {table} ({names}) VALUES ({', '.join(f':{name}' for name in row)})"), row)
 
@@ -155,7 +155,7 @@ def test_rungs_carries_over_what_studies_reported_before_and_goes_down_again(emp
             empty, "reports", trial_id=trial, attempt=attempt, step=step, value=value, measured=measured, **then
         )  # fmt: skip
     upgrade(empty, "0002")
-    with empty.read() as session:
+    with empty.read(EVERY_PROJECT) as session:
         rungs = session.execute(
             text("SELECT trial_id, rung, bracket, step, loss, may_go_on FROM rung_values ORDER BY trial_id, rung")
         ).all()
@@ -166,6 +166,6 @@ def test_rungs_carries_over_what_studies_reported_before_and_goes_down_again(emp
         assert [tuple(row) for row in current] == [(1, 2, 1), (1, 1, 4), (1, 2, 5)]
         assert session.execute(text("SELECT last_step FROM trials WHERE id = 1")).scalar_one() == 4
     downgrade(empty, "0001")
-    with empty.read() as session:
+    with empty.read(EVERY_PROJECT) as session:
         assert session.execute(text("SELECT count(*) FROM reports")).scalar_one() == 5
         assert session.execute(text("SELECT count(*) FROM trials")).scalar_one() == 3

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from app.db.reclaim import reclaim
-from app.db.session import Store
+from app.db.session import Store, Whose
 from app.db.studies import Address
 from app.services.edit_study import remove
 from tests.conftest import Api
@@ -21,10 +21,10 @@ def test_a_study_deleted_between_the_look_and_the_lock_disturbs_nobody(
     age_leases()
     write = store.write
 
-    def delete_first() -> object:
+    def delete_first(project: Whose) -> object:
         monkeypatch.setattr(store, "write", write)
         remove(store, Address(1, "study"), purge=True)
-        return write()
+        return write(project)
 
     monkeypatch.setattr(store, "write", delete_first)
     reclaim(store)

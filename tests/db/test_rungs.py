@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import event, func, select
 
 from app.db import keys, reports, rungs, studies, trials
-from app.db.session import Store
+from app.db.session import EVERY_PROJECT, Store
 from app.db.studies import Address, OpenStudy
 from app.db.tables import Report, RungValue, Trial
 from app.search.rungs import Standing, promotable, rank, standing
@@ -23,7 +23,7 @@ TWO = [{"name": "a", "direction": "maximize"}, {"name": "b"}]
 
 @contextmanager
 def opened(store: Store, name: str = "study") -> Iterator[OpenStudy]:
-    with store.read() as session:
+    with store.read(EVERY_PROJECT) as session:
         yield studies.open_study(session, Address(keys.project(session, "default").id, name))
 
 
@@ -214,7 +214,7 @@ def test_a_decision_takes_as_many_statements_however_many_reports_there_are(
     api.ask(count=2)
     api.add(params={"x": 0.5}, values=dict.fromkeys(names, 1.0))
     few = _asked_by_a_report(api, 1, names)
-    with store.write() as session:
+    with store.write(EVERY_PROJECT) as session:
         here = studies.open_study(session, Address(keys.project(session, "default").id, "study"), lock=True)
         for k in range(60):
             made = trials.make(
@@ -253,7 +253,7 @@ def test_removing_a_trial_takes_it_out_of_every_comparison(api: Api, store: Stor
     for number in (1, 2):
         api.report(number, step=1, value=0.5)
     api.remove(1)
-    with store.read() as session:
+    with store.read(EVERY_PROJECT) as session:
         assert session.scalar(select(func.count()).select_from(RungValue)) == 1
         assert session.scalar(select(func.count()).where(Report.is_current.is_(True))) == 1
         assert session.scalar(select(func.count()).select_from(Report)) == 2

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import event, select, text
 
-from app.db.session import Store, database_now
+from app.db.session import EVERY_PROJECT, Store, database_now
 from app.db.tables import Project
 from app.errors import Invalid, Unavailable
 
@@ -35,30 +35,30 @@ def test_a_postgresql_that_commits_asynchronously_is_refused(postgresql_server: 
 
 def test_a_write_that_raises_leaves_nothing(store: Store) -> None:
     def fail_half_way() -> None:
-        with store.write() as session:
+        with store.write(EVERY_PROJECT) as session:
             session.add(Project(name="half", created_at=session.execute(select(database_now())).scalar_one()))
             session.flush()
             raise RuntimeError
 
     with pytest.raises(RuntimeError):
         fail_half_way()
-    with store.read() as session:
+    with store.read(EVERY_PROJECT) as session:
         assert session.scalars(select(Project.name)).all() == ["default"]
 
 
 def test_a_read_is_one_snapshot_though_others_write(store: Store) -> None:
-    with store.read() as session:
+    with store.read(EVERY_PROJECT) as session:
         before = session.execute(text("SELECT count(*) FROM projects")).scalar_one()
 
         def write() -> None:
-            with store.write() as other:
+            with store.write(EVERY_PROJECT) as other:
                 other.add(Project(name="new", created_at=other.execute(select(database_now())).scalar_one()))
 
         writer = threading.Thread(target=write)
         writer.start()
         writer.join()
         assert session.execute(text("SELECT count(*) FROM projects")).scalar_one() == before
-    with store.read() as session:
+    with store.read(EVERY_PROJECT) as session:
         assert session.execute(text("SELECT count(*) FROM projects")).scalar_one() == before + 1
 
 

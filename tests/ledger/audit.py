@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 from sqlalchemy import func, select, text
 
-from app.db.session import Store
+from app.db.session import EVERY_PROJECT, Store
 from app.db.tables import Event, Study, Trial
 from app.lifecycle import FINISHED, VISIBLE_STATES
 
@@ -95,7 +95,7 @@ def audit(folder: Path, store: Store, url: str) -> Findings:
         by_study[call.study].append(call)
     for name, calls in by_study.items():
         _answers(findings, calls)
-        with store.read() as session:
+        with store.read(EVERY_PROJECT) as session:
             study = session.scalars(select(Study).where(Study.name == name)).one_or_none()
             if study is None:
                 findings.lost.append(f"study {name}")
@@ -219,7 +219,7 @@ def _in_public(findings: Findings, http: httpx.Client, name: str, there: Mapping
 
 
 def _age_leases(store: Store, study_id: int) -> None:
-    with store.write() as session:
+    with store.write(EVERY_PROJECT) as session:
         past = func.now() if not store.is_sqlite else text("'2000-01-01 00:00:00.000000'")
         session.execute(
             Trial.__table__.update()  # type: ignore[attr-defined]

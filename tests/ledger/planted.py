@@ -11,7 +11,7 @@ from sqlalchemy.orm.attributes import set_committed_value
 
 from app import cli
 from app.db import studies, trials
-from app.db.session import Store
+from app.db.session import EVERY_PROJECT, Store
 from app.db.studies import OpenStudy
 from app.db.tables import Event, Study, Trial
 
@@ -58,7 +58,7 @@ def max_plus_one() -> None:
 
     def check_and_loosen(store: Store) -> None:
         check(store)
-        with store.write() as session:
+        with store.write(EVERY_PROJECT) as session:
             session.execute(text("ALTER TABLE trials DROP CONSTRAINT IF EXISTS uq_trials_study_id_number"))
 
     studies.open_study = open_unlocked  # type: ignore[assignment]

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from app.db import keys
-from app.db.session import Store
+from app.db.session import EVERY_PROJECT, Store
 from app.db.studies import Address
 from app.errors import StudyNotFound
 from app.services import ask as module
@@ -21,7 +21,7 @@ def place(api: Api, store: Store) -> Address:
     api.create(seed=3)
     for k in range(8):
         api.add(params={"x": k / 8}, value=(k / 8 - 0.4) ** 2)
-    with store.read() as session:
+    with store.read(EVERY_PROJECT) as session:
         return Address(keys.project(session, "default").id, "study")
 
 

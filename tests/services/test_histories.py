@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import event
 
 from app.db import keys, studies, trials
-from app.db.session import Store
+from app.db.session import EVERY_PROJECT, Store
 from app.db.studies import Address, OpenStudy
 from app.search.history import History
 from app.services import histories as module
@@ -29,17 +29,17 @@ ONE = Needs(((1, {}),), ())
 
 
 def seen(store: Store, histories: Histories, name: str = "study") -> tuple[OpenStudy, History]:
-    with store.read() as session:
+    with store.read(EVERY_PROJECT) as session:
         address = Address(keys.project(session, "default").id, name)
     with histories.turn(address):
-        with store.read() as session:
+        with store.read(EVERY_PROJECT) as session:
             here = studies.open_study(session, address)
             news = histories.news(here)
         return here, histories.grown(here, news)
 
 
 def from_all_records(store: Store, here: OpenStudy) -> History:
-    with store.read() as session:
+    with store.read(EVERY_PROJECT) as session:
         here = studies.open_study(session, Address(here.study.project_id, here.study.name))
         return History.of(here.definition.space, here.definition.goal, trials.records(here))
 

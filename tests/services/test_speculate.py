@@ -11,7 +11,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from app.db import keys
-from app.db.session import Store
+from app.db.session import EVERY_PROJECT, Store
 from app.db.studies import Address
 from app.db.tables import Trial
 from app.main import create_app
@@ -36,7 +36,7 @@ def client(database_url: str) -> Iterator[TestClient]:
 
 @pytest.fixture
 def place(store: Store) -> Address:
-    with store.read() as session:
+    with store.read(EVERY_PROJECT) as session:
         return Address(keys.project(session, "default").id, "study")
 
 

@@ -13,7 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from sqlalchemy import select, update
 
 from app.db import tables
-from app.db.session import Store, database_now
+from app.db.session import EVERY_PROJECT, Store, database_now
 from tests.state_machine.model import FINISHED, MAX_STEP, OK, PROMOTING, Params, Result, Space, Study, Trial, Verdict
 
 UNIT = {"type": "float", "low": 0.0, "high": 1.0}
@@ -478,7 +478,7 @@ class StudyMachine(RuleBasedStateMachine):
 
     def age_leases(self) -> None:
         """Every lease runs out now: the rows are aged, no test waits for a clock."""
-        with self.service.store.write() as session:
+        with self.service.store.write(EVERY_PROJECT) as session:
             now = session.execute(select(database_now())).scalar_one()
             study_id = select(tables.Study.id).where(tables.Study.name == self.name).scalar_subquery()
             session.execute(
@@ -507,7 +507,7 @@ class StudyMachine(RuleBasedStateMachine):
             assert item["lease"] is None or item["lease"]["token"] is None
 
     def check_the_database(self) -> None:
-        with self.service.store.read() as session:
+        with self.service.store.read(EVERY_PROJECT) as session:
             study = session.scalars(select(tables.Study).where(tables.Study.name == self.name)).one()
             rows = session.scalars(select(tables.Trial).where(tables.Trial.study_id == study.id)).all()
             events = session.scalars(
