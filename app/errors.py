@@ -86,6 +86,10 @@ class NameTaken(Conflict):
     code = "name-taken"
 
 
+class LimitReached(Conflict):
+    code = "limit-reached"
+
+
 class StudyClosed(Conflict):
     code = "study-closed"
 

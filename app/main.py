@@ -19,7 +19,7 @@ from app.api.dependencies import callers
 from app.api.desk import Desk
 from app.api.middleware import Guarded, Limited, Observed
 from app.db.keys import Uses
-from app.db.session import Store
+from app.db.session import Most, Store
 from app.services.memory import Memory
 from app.services.speculate import Speculation
 from app.services.upkeep import Upkeep
@@ -45,10 +45,25 @@ def end_streams_on_signal(closing: asyncio.Event) -> None:
         signal.signal(number, handle)
 
 
+def paces(settings: Settings) -> list[Middleware]:
+    if not settings.rate_per_key and not settings.rate_per_address:
+        return []
+    from app.api.pace import Paced  # here: most servers count nothing, and start without it
+
+    return [
+        Middleware(
+            Paced,
+            per_key=settings.rate_per_key,
+            per_address=settings.rate_per_address,
+            storage=settings.rate_storage,
+        )
+    ]
+
+
 def create_app(settings: Settings | None = None) -> FastAPI:
     """The API on the database of the settings, which must be migrated (`metatune-server` does so at its start)."""
     settings = settings or Settings.from_environment()
-    store = Store(settings.database)
+    store = Store(settings.database, most=Most(settings.max_studies_per_project, settings.max_trials_per_study))
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -84,6 +99,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         middleware=[
             Middleware(Observed),
             Middleware(Guarded, hosts=settings.hosts),
+            *paces(settings),
             Middleware(Limited, most=settings.max_body_bytes),
         ],
     )

@@ -15,6 +15,9 @@ def _split(text: object) -> object:
     return tuple(part.strip() for part in text.split(",") if part.strip()) if isinstance(text, str) else text
 
 
+Rate = Annotated[str, Field(pattern=r"^([1-9][0-9]{0,8}/(second|minute|hour|day))?$")]
+
+
 class Settings(BaseModel):
     """`METATUNE_DATABASE`, `METATUNE_HOST`, … : the field's name in capitals behind the prefix."""
 
@@ -33,6 +36,20 @@ class Settings(BaseModel):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     max_body_bytes: Annotated[int, Field(ge=1024)] = 16 * 2**20
     max_json_depth: Annotated[int, Field(ge=8, le=200)] = 64
+    #: Numbers, strings, lists, … of one body together: each takes far more memory than its few bytes there.
+    max_json_values: Annotated[int, Field(ge=1000)] = 1_000_000
+    max_studies_per_project: Annotated[int, Field(ge=1)] = 100_000
+    max_trials_per_study: Annotated[int, Field(ge=1)] = 1_000_000
+    #: How often one key, and one address, may call: `600/minute`; empty: no limit.
+    rate_per_key: Rate = ""
+    rate_per_address: Rate = ""
+    #: Where calls are counted: `memory` (each process for itself), or `redis://host:6379` for all processes together.
+    rate_storage: Annotated[str, Field(pattern=r"^(memory|rediss?://\S+)$")] = "memory"
+    #: Until a request's headers, and its body, must have come; embedded server.
+    header_seconds: Annotated[float, Field(gt=0)] = 10.0
+    body_seconds: Annotated[float, Field(gt=0)] = 120.0
+    #: Of one process at one time; embedded server.
+    max_connections: Annotated[int, Field(ge=1)] = 2000
     #: Computations of suggestions at one time in one process; asks beyond wait without holding a thread.
     ask_threads: Annotated[int, Field(ge=1, le=64)] = 2
     #: Compute the next suggestion of a study as soon as a result was told, before anybody asks.

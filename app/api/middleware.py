@@ -49,7 +49,7 @@ class Observed:
             await self.app(scope, receive, send)
             return
         started = time.perf_counter()
-        given = _header(scope, b"x-request-id")
+        given = header(scope, b"x-request-id")
         own = given if given and _ID.fullmatch(given) else secrets.token_hex(8)
         request_id.set(own)
         scope.setdefault("state", {})["request_id"] = own
@@ -90,7 +90,7 @@ class Guarded:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
-            host = _header(scope, b"host") or ""
+            host = header(scope, b"host") or ""
             if not self._is_known(_hostname(host)):
                 refusal = problem(
                     403,
@@ -99,7 +99,7 @@ class Guarded:
                 )
                 await refusal(scope, receive, send)
                 return
-            origin = _header(scope, b"origin")
+            origin = header(scope, b"origin")
             if origin is not None and urlsplit_netloc(origin) != host.lower():
                 refusal = problem(403, "foreign-origin", f"requests from pages of {origin[:100]!r} are refused")
                 await refusal(scope, receive, send)
@@ -118,7 +118,7 @@ class Limited:
         self.most = most
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        announced = _header(scope, b"content-length") if scope["type"] == "http" else None
+        announced = header(scope, b"content-length") if scope["type"] == "http" else None
         if announced is not None and announced.isdecimal() and int(announced[:20]) > self.most:
             await problem(413, "too-large", self._detail())(scope, receive, send)
             return
@@ -162,7 +162,7 @@ def urlsplit_netloc(origin: str) -> str:
         return ""
 
 
-def _header(scope: Scope, name: bytes) -> str | None:
+def header(scope: Scope, name: bytes) -> str | None:
     for key, value in scope["headers"]:
         if key == name:
             text: str = value.decode("latin-1")

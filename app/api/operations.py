@@ -21,6 +21,7 @@ from app.api.problems import MEDIA_TYPE, problem
 from app.api.trials import MAX_AT_ONCE
 from app.api.wire import Answer
 from app.db.migrate import is_at_head
+from app.search.space import MAX_PARAMETERS
 
 router = router_of()
 
@@ -87,7 +88,14 @@ def metrics(request: Request) -> Response:
 class Limits(Answer):
     max_body_bytes: int
     max_json_depth: int
+    max_json_values: int
     trials_per_call: int
+    studies_per_project: int
+    trials_per_study: int
+    parameters_per_space: int
+    #: As `600/minute`; null: no limit.
+    rate_per_key: str | None
+    rate_per_address: str | None
 
 
 class Me(Answer):
@@ -105,7 +113,15 @@ async def me(request: Request, caller: CallerDep) -> Me:
         project=caller.project,
         scopes=sorted(caller.scopes),
         limits=Limits(
-            max_body_bytes=settings.max_body_bytes, max_json_depth=settings.max_json_depth, trials_per_call=MAX_AT_ONCE
+            max_body_bytes=settings.max_body_bytes,
+            max_json_depth=settings.max_json_depth,
+            max_json_values=settings.max_json_values,
+            trials_per_call=MAX_AT_ONCE,
+            studies_per_project=settings.max_studies_per_project,
+            trials_per_study=settings.max_trials_per_study,
+            parameters_per_space=MAX_PARAMETERS,
+            rate_per_key=settings.rate_per_key or None,
+            rate_per_address=settings.rate_per_address or None,
         ),
     )
 

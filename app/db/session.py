@@ -20,6 +20,7 @@ import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, Final, Literal
@@ -97,10 +98,23 @@ def normalise_url(url: str) -> str:
     return given
 
 
+@dataclass(frozen=True)
+class Most:
+    """How much the database takes in, so that one who floods it does not fill it."""
+
+    studies_per_project: int = 100_000
+    trials_per_study: int = 1_000_000
+
+
+def most(session: Session) -> Most:
+    found: Most = session.info["most"]
+    return found
+
+
 class Store:
     """One database. Threads may share it; `read()` and `write()` each give a session in one transaction."""
 
-    def __init__(self, url: str, *, pool_size: int = POOL_SIZE) -> None:
+    def __init__(self, url: str, *, pool_size: int = POOL_SIZE, most: Most | None = None) -> None:
         self.url = make_url(normalise_url(url))
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         if self.is_sqlite and not self.url.database:
@@ -122,7 +136,7 @@ class Store:
         else:
             event.listen(self.engine, "begin", _begin_postgresql)
             self._glancer = self.engine.execution_options(metatune_begin=None)
-        self._session = sessionmaker(expire_on_commit=False, autoflush=False)
+        self._session = sessionmaker(expire_on_commit=False, autoflush=False, info={"most": most or Most()})
         self._engine_of = lru_cache(PROJECTS_KEPT)(self._make_engine)
         self._turn = threading.Lock()
 

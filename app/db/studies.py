@@ -11,10 +11,10 @@ from typing import Any, cast
 from sqlalchemy import ColumnElement, bindparam, delete, exists, func, select
 from sqlalchemy.orm import Session
 
-from app.db.session import database_now
+from app.db.session import database_now, most
 from app.db.tables import Event, LogEntry, SpaceVersion, Study, StudyTag, Trial, add_event
 from app.definition import Definition, objectives_from_json, outcomes_from_json
-from app.errors import StudyNotFound, StudyReplaced
+from app.errors import LimitReached, StudyNotFound, StudyReplaced
 from app.lifecycle import FINISHED, VISIBLE_STATES, TrialState, check_move
 from app.search.pruning import PruningRule
 from app.search.space import SearchSpace
@@ -158,8 +158,9 @@ def insert(
 ) -> OpenStudy:
     """Makes the study's row and the first version of its space. `settings`: what a PATCH may change later.
 
-    Raises: sqlalchemy.exc.IntegrityError, if another transaction took the name first.
+    Raises: LimitReached; sqlalchemy.exc.IntegrityError, if another transaction took the name first.
     """
+    _check_room(session, project_id)
     now = session.execute(select(database_now())).scalar_one()
     study = Study(
         project_id=project_id,
@@ -193,6 +194,16 @@ def insert(
     write_tags(session, study)
     here.record("study.updated", study.state)
     return here
+
+
+def _check_room(session: Session, project_id: int) -> None:
+    """Deleted studies count until they are gone. Several at once may pass together; the limit need not be exact."""
+    limit = most(session).studies_per_project
+    if session.execute(select(func.count()).where(Study.project_id == project_id)).scalar_one() >= limit:
+        raise LimitReached(
+            f"the project holds {limit} studies, deleted ones of the last days included, which is the most that this "
+            "server takes; purge some, or raise METATUNE_MAX_STUDIES_PER_PROJECT"
+        )
 
 
 def add_space_version(here: OpenStudy, space: SearchSpace, *, version: int) -> None:

@@ -10,11 +10,11 @@ from typing import Any, Literal, cast
 from sqlalchemy import ColumnElement, and_, bindparam, case, func, or_, select
 from sqlalchemy.orm import Session
 
-from app.db.session import database_now
+from app.db.session import database_now, most
 from app.db.studies import OpenStudy
 from app.db.tables import Report, RungValue, Trial
 from app.definition import Definition
-from app.errors import LeaseLost, TrialNotFound, TrialRemoved
+from app.errors import LeaseLost, LimitReached, TrialNotFound, TrialRemoved
 from app.lifecycle import FINISHED, TrialState
 from app.measurement import Verdict
 from app.search.history import Record, State
@@ -24,6 +24,10 @@ from app.search.suggest import Suggestion
 GIVEN_BACK, ENQUEUED = 0, 1
 
 Order = Literal["number", "value", "-value"]
+
+
+def is_full(here: OpenStudy) -> bool:
+    return here.study.next_number > most(here.session).trials_per_study
 
 
 def make(
@@ -37,7 +41,12 @@ def make(
     in_space: bool = True,
     **fields: Any,
 ) -> Trial:
-    """A new trial under the next number of the study's counter."""
+    """A new trial under the next number of the study's counter.  Raises: LimitReached."""
+    if is_full(here):
+        raise LimitReached(
+            f"study {here.study.name!r} holds {most(here.session).trials_per_study} trials, which is the most that "
+            "this server takes; go on in another one, or raise METATUNE_MAX_TRIALS_PER_STUDY"
+        )
     trial = Trial(
         study_id=here.study.id,
         number=here.study.next_number,

@@ -212,6 +212,9 @@ class Hand:
                 handed += waiting + promoted
                 left = min(left - len(waiting), room - len(waiting) - len(promoted))
             for _ in range(left):
+                if trials.is_full(here):
+                    reason = "study-full"
+                    break
                 trial = self.new_trial(call, fixed)
                 if trial is None:
                     reason = "space-exhausted"

@@ -19,11 +19,11 @@ from sqlalchemy.orm import Session
 
 from app.db import idempotency, reports, rungs, studies, trials
 from app.db.idempotency import Once
-from app.db.session import Store
+from app.db.session import Store, most
 from app.db.studies import Address, OpenStudy
 from app.db.tables import Event, LogEntry, Report, SpaceVersion, Study, Trial
 from app.definition import Definition, Direction
-from app.errors import FieldError, Invalid, NameTaken, StudyNotFound
+from app.errors import FieldError, Invalid, LimitReached, NameTaken, StudyNotFound
 from app.lifecycle import FINISHED, Source, StudyState, TrialState
 from app.search.parameters import name_problem
 from app.search.space import SearchSpace
@@ -356,6 +356,8 @@ def _fill(here: OpenStudy, whole: StudyDocument) -> None:
         whole.first_ask_at,
         whole.created_at,
     )
+    if len(whole.trials) > (limit := most(session).trials_per_study):
+        raise LimitReached(f"a study may hold {limit} trials here, this one brings {len(whole.trials)}")
     made = [_trial(here, one) for one in whole.trials]
     session.add_all(made)
     session.flush()
