@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import resource
 import signal
 import socket
 import sys
@@ -17,6 +18,7 @@ from uvicorn.supervisors import Multiprocess
 
 from app import log
 from app.cli import is_loopback
+from app.connections import Bounded
 from app.db import keys
 from app.db.holder import hold
 from app.db.migrate import migrate
@@ -58,7 +60,10 @@ def serve(settings: Settings, *, roles: str, insecure: bool) -> None:
         proxy_headers=False,
         timeout_graceful_shutdown=DRAIN_SECONDS,
         timeout_keep_alive=75,
+        http=Bounded,
     )
+    _, most_files = resource.getrlimit(resource.RLIMIT_NOFILE)  # many systems start programs with few of them
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most_files, most_files))
     listener = listen(settings)
     host, port = listener.getsockname()[:2]
     address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
@@ -76,6 +81,8 @@ def worker() -> FastAPI:
     """What each process runs. With several, one whose supervisor was killed leaves too, and frees address and file."""
     settings = Settings.from_environment()
     log.configure(settings.log_level)
+    Bounded.header_seconds, Bounded.body_seconds = settings.header_seconds, settings.body_seconds
+    Bounded.max_connections = settings.max_connections
     gc.freeze()  # what was imported stays: the collector need not look at it, nor as often at the rest
     gc.set_threshold(GARBAGE_THRESHOLD, 20, 20)
     supervisor = os.environ.get(_SUPERVISOR)
@@ -101,6 +108,9 @@ def listen(settings: Settings) -> socket.socket:
         raise Unavailable(
             f"cannot listen on {settings.host} port {settings.port}: {problem.strerror}; name another with --port"
         ) from problem
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    if hasattr(socket, "TCP_USER_TIMEOUT"):  # a peer that takes nothing for so long is gone; connections inherit it
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 60_000)
     listener.listen(2048)
     listener.set_inheritable(True)
     return listener

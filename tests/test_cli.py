@@ -35,10 +35,11 @@ def run(*arguments: str, status: int = 0) -> subprocess.CompletedProcess[str]:
 
 
 @contextmanager
-def serving(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """A server on a port of its own, and its address."""
+def serving(*arguments: str, **settings: object) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """A server on a port of its own, and its address; `settings` as of `app.settings`."""
+    environment = ENVIRONMENT | {f"METATUNE_{name.upper()}": str(value) for name, value in settings.items()}
     process = subprocess.Popen(
-        [*SERVER, "serve", "--port", "0", *arguments], stderr=subprocess.PIPE, text=True, env=ENVIRONMENT
+        [*SERVER, "serve", "--port", "0", *arguments], stderr=subprocess.PIPE, text=True, env=environment
     )
     try:
         assert process.stderr is not None

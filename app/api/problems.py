@@ -14,6 +14,7 @@ from pydantic import BaseModel, Field
 from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from app import errors
 from app.definition import escape
@@ -143,6 +144,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(AppError, _app_error)
     app.add_exception_handler(RequestValidationError, _invalid_payload)
     app.add_exception_handler(HTTPException, _framework_error)
+    app.add_exception_handler(ClientDisconnect, _caller_left)
     for lost in (OperationalError, InterfaceError, PoolTimeout):
         app.add_exception_handler(lost, _database_lost)
     app.add_exception_handler(DBAPIError, _database_error)
@@ -164,6 +166,11 @@ async def _framework_error(request: Request, error: Exception) -> JSONResponse:
         allowed = (error.headers or {}).get("Allow", "")
         detail = f"{request.method} does not go with {request.url.path}" + (f"; it takes {allowed}" if allowed else "")
     return problem(error.status_code, code, detail, headers=error.headers)
+
+
+async def _caller_left(request: Request, error: Exception) -> JSONResponse:
+    """Nobody hears it; but log and metrics must not call it our mistake."""
+    return problem(400, "cut-off", "the connection ended before the body did")
 
 
 async def _invalid_payload(request: Request, error: Exception) -> JSONResponse:
