@@ -109,6 +109,7 @@ def test_a_dump_of_a_busy_postgresql_database_is_restored_with_everything_acknow
     migrated_postgresql("drill_here")
     with psycopg.connect(postgresql_server.format(name="postgres"), autocommit=True) as admin:
         admin.execute("CREATE DATABASE drill_there")
+    with psycopg.connect(postgresql_server.format(name="postgres").replace("metatune:", "postgres:")) as admin:
         (folder,) = admin.execute("SELECT setting FROM pg_config() WHERE name = 'BINDIR'").fetchone() or ("",)
     binaries = Path(folder)  # of the server's own version, as a dump needs them
     if not (binaries / "pg_dump").exists():
