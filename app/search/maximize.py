@@ -139,39 +139,38 @@ def _ascended(acquisition: Acquisition, starts: Array, free: Mask, n_steps: int)
     free: (k, D) the coordinates that may move, within [0, 1]. A row never ends lower than it began.
     """
     k, d = starts.shape
-    rows = starts.copy()
+    rows = starts
     values, gradient = acquisition.value_and_gradient(rows)
-    gradient[~free] = 0.0
-    inverse = np.tile(np.eye(d), (k, 1, 1))  # of the negative Hessian
+    inverse = np.zeros((k, d, d)) + np.eye(d)  # of the negative Hessian
     is_fresh = np.ones(k, dtype=bool)  # no curvature is known: the first step has a set length
     shrink = np.ones(k)
     for _ in range(n_steps):
         # along a bound only what leads back inside may move
-        held = np.where(gradient < 0.0, rows <= 0.0, rows >= 1.0) | ~free
-        slope = np.where(held, 0.0, gradient)
-        step = (inverse @ slope[:, :, None])[:, :, 0]
-        step[held] = 0.0
+        may_move = np.where(gradient < 0.0, rows > 0.0, rows < 1.0) & free
+        slope = np.where(may_move, gradient, 0.0)
+        step = np.where(may_move, (inverse @ slope[:, :, None])[:, :, 0], 0.0)
         steepest = is_fresh | ~((step * slope).sum(axis=1) > 0.0)
-        step[steepest] = slope[steepest] * 1e9  # as far as FIRST_STEP lets it
+        step = np.where(steepest[:, None], slope * 1e9, step)  # as far as FIRST_STEP lets it
         longest = np.abs(step).max(axis=1, initial=0.0)
         if not longest.any():
             break
         limit = shrink * np.where(steepest, FIRST_STEP, MAX_STEP)
         step *= np.minimum(shrink, limit / np.maximum(longest, 1e-300))[:, None]
-        moved = np.where(free, np.clip(rows + step, 0.0, 1.0), rows)
+        moved = np.where(free, np.minimum(np.maximum(rows + step, 0.0), 1.0), rows)
         new_values, new_gradient = acquisition.value_and_gradient(moved)
-        new_gradient[~free] = 0.0
         gain = new_values - values
         rises = gain > 0.0
         s = np.where(free, moved - rows, 0.0)
-        t = gradient - new_gradient
+        t = np.where(free, gradient - new_gradient, 0.0)
         curvature = (s * t).sum(axis=1)
         learns = rises & (curvature > 1e-12)
         if learns.any():
-            inverse[learns] = _bfgs(inverse[learns], s[learns], t[learns], curvature[learns], is_fresh[learns])
-            is_fresh &= ~learns
+            learnt = _bfgs(inverse, s, t, np.where(learns, curvature, 1.0), is_fresh)
+            inverse = np.where(learns[:, None, None], learnt, inverse)
+            is_fresh = is_fresh & ~learns
         shrink = np.where(rises, np.minimum(1.0, 2.0 * shrink), 0.25 * shrink)
-        rows[rises], gradient[rises], values[rises] = moved[rises], new_gradient[rises], new_values[rises]
+        rows, gradient = np.where(rises[:, None], (moved, new_gradient), (rows, gradient))
+        values = np.where(rises, new_values, values)
         if rises.all() and gain.max() < NEGLIGIBLE_GAIN:
             break
     return rows, values
@@ -180,7 +179,7 @@ def _ascended(acquisition: Acquisition, starts: Array, free: Mask, n_steps: int)
 def _bfgs(inverse: Array, s: Array, t: Array, curvature: Array, is_fresh: Mask) -> Array:
     """The update of (k, d, d) inverse Hessians by steps s and differences t of the (negative) gradients."""
     d = s.shape[1]
-    scale = curvature / (t * t).sum(axis=1)  # Shanno's: the size of the first curvature met
+    scale = curvature / np.maximum((t * t).sum(axis=1), 1e-300)  # Shanno's: the size of the first curvature met
     inverse = np.where(is_fresh[:, None, None], scale[:, None, None] * np.eye(d), inverse)
     rho = 1.0 / curvature
     left = np.eye(d) - rho[:, None, None] * s[:, :, None] * t[:, None, :]
