@@ -1,0 +1,186 @@
+"""The wall between projects, route by route: another project's id is 404, and its things are in no list.
+
+The routes are the application's own. One that is new and has no entry here fails the test, so that none is forgotten.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from fastapi.routing import APIRoute
+from starlette.testclient import TestClient
+
+from app.api.dependencies import PUBLIC
+from app.db import keys
+from app.db.session import EVERY_PROJECT, Store
+from tests.conftest import Api
+
+SPACE = {"x": {"type": "float", "low": 0, "high": 1}}
+#: In everything that project `mine` has; whoever reads it elsewhere has seen over the wall.
+CANARY = "canary7f3a"
+ALL = ("read", "write", "admin")
+
+
+@dataclass(frozen=True)
+class Call:
+    """How a route is called on something that is there, and what it answers its owner."""
+
+    body: Any = None
+    status: int = 200
+    #: The study, the trial or the key that is meant; of a list none.
+    study: str = f"{CANARY}-study"
+    number: int = 1
+    query: str = ""
+    #: What a caller of another project gets.
+    foreign: tuple[int, str] = (404, "study-not-found")
+    #: It names nothing of anybody: it answers each project with its own.
+    own: bool = False
+
+
+S, T = "/v1/studies/{study}", "/v1/studies/{study}/trials/{number}"
+CALLS: dict[tuple[str, str], Call] = {
+    ("GET", "/metrics"): Call(own=True),
+    ("GET", "/v1/me"): Call(own=True),
+    ("GET", "/v1/keys"): Call(own=True),
+    ("GET", "/v1/projects"): Call(own=True),
+    ("GET", "/v1/studies"): Call(own=True),
+    ("POST", "/v1/keys"): Call({"scopes": ["read"]}, 201, own=True),
+    ("POST", "/v1/projects"): Call({"name": "new"}, 403, own=True),
+    ("POST", "/v1/studies"): Call({"space": SPACE}, 201, own=True),
+    ("POST", "/v1/studies/import"): Call("export", 201, query="?name=brought", own=True),
+    ("DELETE", "/v1/keys/{key}"): Call(status=204, foreign=(404, "key-not-found")),
+    ("GET", S): Call(),
+    ("PUT", S): Call({}, foreign=(422, "invalid")),  # the name is free there; to create it takes a space
+    ("PATCH", S): Call({"description": "changed"}),
+    ("DELETE", S): Call(status=204, study=f"{CANARY}-to-delete"),
+    ("POST", f"{S}/restore"): Call(study=f"{CANARY}-deleted"),
+    ("POST", f"{S}/copy"): Call({"name": "copied"}, 201),
+    ("PATCH", f"{S}/space"): Call({"x": {"high": 2}}),
+    ("GET", f"{S}/best"): Call(),
+    ("GET", f"{S}/pareto"): Call(),
+    ("GET", f"{S}/export"): Call(),
+    ("GET", f"{S}/events"): Call(query="?after=0"),
+    ("GET", f"{S}/importance"): Call(),
+    ("GET", f"{S}/warnings"): Call(),
+    ("POST", f"{S}/predict"): Call({"params": [{"x": 0.5}]}),
+    ("POST", f"{S}/ask"): Call({}),
+    ("POST", f"{S}/tell"): Call({"results": [{"number": 2, "value": 1}]}),
+    ("GET", f"{S}/trials"): Call(),
+    ("POST", f"{S}/trials"): Call({"params": {"x": 0.25}}, 201),
+    ("GET", T): Call(),
+    ("PATCH", T): Call({"value": 3}),
+    ("DELETE", T): Call(status=204, number=3),
+    ("GET", f"{T}/explanation"): Call(),
+    ("POST", f"{T}/tell"): Call({"value": 1}),
+    ("POST", f"{T}/report"): Call({"step": 1, "value": 1}, number=4),
+    ("POST", f"{T}/heartbeat"): Call({}, number=4),
+    ("POST", f"{T}/stop"): Call({}, number=4),
+    ("POST", f"{T}/release"): Call({}, number=5),
+    ("POST", f"{T}/retry"): Call({}, number=6),
+}
+
+
+def routes(client: TestClient) -> list[tuple[str, str]]:
+    """Every route of the application that needs a key; what deletes comes last."""
+    app: Any = client.app
+    found = [
+        (method, route.path)
+        for route in app.routes
+        if isinstance(route, APIRoute) and route.path not in PUBLIC
+        for method in sorted(route.methods)
+    ]
+    return sorted(found, key=lambda place: place[0] == "DELETE")
+
+
+class Tenants:
+    """Two projects, and what `mine` has."""
+
+    def __init__(self, api: Api, store: Store) -> None:
+        with store.write(EVERY_PROJECT) as session:
+            made = {
+                name: keys.create(session, keys.make_project(session, name).id, ALL, name=name)
+                for name in (f"{CANARY}-mine", "theirs")
+            }
+            spare, _ = keys.create(session, made[f"{CANARY}-mine"][0].project_id, ["read"], name=CANARY)
+        self.api = api
+        self.key_id = spare.id
+        self.mine, self.theirs = ({"Authorization": f"Bearer {text}"} for _, text in made.values())
+        api.client.headers.update(self.mine)
+        for end in ("study", "to-delete", "deleted"):
+            api.study = f"{CANARY}-{end}"
+            api.create(algorithm="random", description=CANARY)
+        api.call("DELETE", api.base, status=204)
+        api.study = f"{CANARY}-study"
+        api.ask(count=6, worker=CANARY)
+        for number, value in ((1, 1), (2, 1), (3, 0.5)):
+            api.tell(number, value=value, metadata={"note": CANARY})
+        api.tell(6, state="failed", reason=CANARY)
+        self.whole = api.call("GET", f"{api.base}/export", status=200)
+        del api.client.headers["Authorization"]
+        self.secrets = {CANARY, self.whole["uid"], spare.id}
+
+    def call(self, method: str, route: str, headers: dict[str, str]) -> Any:
+        call = CALLS[method, route]
+        path = route.format(study=call.study, number=call.number, key=self.key_id) + call.query
+        body = self.whole if call.body == "export" else call.body
+        return self.api.client.request(method, path, json=body, headers=headers)
+
+
+@pytest.fixture
+def tenants(api: Api, store: Store) -> Tenants:
+    return Tenants(api, store)
+
+
+def test_every_route_has_an_entry(client: TestClient) -> None:
+    assert set(routes(client)) == set(CALLS)
+
+
+def test_another_projects_id_is_404_on_every_route_and_changes_nothing(tenants: Tenants, client: TestClient) -> None:
+    for method, route in routes(client):
+        call = CALLS[method, route]
+        if not call.own:
+            response = tenants.call(method, route, tenants.theirs)
+            said = response.json()
+            assert (response.status_code, said["code"]) == call.foreign, (method, route, said)
+    tenants.api.client.headers.update(tenants.mine)
+    assert tenants.api.call("GET", f"{tenants.api.base}/export", status=200) == tenants.whole
+    for page in ("/v1/studies", "/v1/keys"):
+        assert CANARY in tenants.api.client.get(page).text
+
+
+def test_no_list_of_a_project_shows_anything_of_another(tenants: Tenants, client: TestClient) -> None:
+    for method, route in routes(client):
+        call = CALLS[method, route]
+        if call.own and call.body != "export":
+            response = tenants.call(method, route, tenants.theirs)
+            assert response.status_code == call.status, (method, route, response.text)
+            for secret in tenants.secrets:
+                assert secret not in response.text, (method, route)
+
+
+def test_the_same_calls_reach_what_is_ones_own(tenants: Tenants, client: TestClient) -> None:
+    """The control: the calls that are 404 for others are good ones."""
+    for method, route in routes(client):
+        if route.endswith("/events"):
+            continue  # never ends by itself; its own tests read it
+        response = tenants.call(method, route, tenants.mine)
+        assert response.status_code == CALLS[method, route].status, (method, route, response.text)
+
+
+def test_names_uids_and_cursors_of_another_project_open_nothing(tenants: Tenants) -> None:
+    api, theirs = tenants.api, tenants.theirs
+    uid = tenants.whole["uid"]
+    for query in (f"?study_uid={uid}", "?purge=true"):
+        api.call("DELETE", f"{api.base}{query}", status=404, headers=theirs)
+    body = {"name": "new", "space": SPACE, "warm_start": "off", "study_uid": uid}
+    assert api.client.post("/v1/studies", json=body, headers=theirs).status_code in (201, 409)
+    cursor = api.call("GET", "/v1/keys?limit=1", status=200, headers=tenants.mine)["next"]
+    page = api.client.get(f"/v1/keys?after={cursor}", headers=theirs)
+    assert page.status_code == 200
+    assert CANARY not in page.text
+    once = {"Idempotency-Key": "shared"}
+    first = api.call("POST", f"{api.base}/ask", {}, status=200, headers=tenants.mine | once)
+    api.call("POST", f"{api.base}/ask", {}, status=404, headers=theirs | once)
+    assert first["trials"][0]["number"] == 7
