@@ -13,7 +13,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup test test-fast lint format run demo bench-demo bench-throughput lock clean
+.PHONY: help setup test test-fast lint format run demo bench-demo bench-throughput bench-throughput-gp lock clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -59,6 +59,9 @@ bench-demo: $(READY)  ## the demo over ten seeds: tuned against defaults and ran
 
 bench-throughput: $(READY)  ## how many asks and tells a second the server answers
 	$(BIN)/python -m benchmarks.throughput
+
+bench-throughput-gp: $(READY) .venv-peers/optuna/.ready  ## the same with a Gaussian process and 1,000 trials, beside Optuna's storage
+	$(BIN)/python -m benchmarks.throughput --algorithm gp --trials 1000 --core 0
 
 # One resolution, two files: the second is the part of the first that an API process needs.
 lock:  ## pin every dependency again

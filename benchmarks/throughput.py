@@ -7,7 +7,8 @@ meets both. The figure is the median of the rounds' ratios, with the lowest and 
 
     python benchmarks/throughput.py --algorithm gp --trials 1000 --core 0
 
-A modelled study whose first trials were imported, with clients, server and database on one core; ours alone.
+A modelled study whose first trials were imported, with clients, server and database on one core. Beside it, if its
+environment is there (`make peers PEER=optuna`), Optuna's storage with as many trials and workers and no model at all.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -185,22 +186,59 @@ def run_modelled(kind: str, algorithm: str, n_trials: int, clients: int, rounds:
     rng = random.Random(1)
     points = [{name: rng.random() for name in "xyz"} for _ in range(n_trials)]
     imports = [{"params": point, "value": sum((x - 0.4) ** 2 for x in point.values())} for point in points]
-    with databases(kind) as (url, _):
+    with databases(kind) as (url, peer_url):
         command = [sys.executable, "-m", "app.cli", "serve", "--port", str(port), "--database", url]
-        with server(command, port, {}) as process:
+        with server(command, port, {}) as process, optuna_storage(peer_url, n_trials, clients, seconds) as peer:
             connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
             call(connection, "PUT", "/v1/studies/bench", {**STUDY, "algorithm": algorithm})
             for start in range(0, n_trials, 1000):
                 call(connection, "POST", "/v1/studies/bench/trials", {"trials": imports[start : start + 1000]})
             measure("ours", port, clients, 1.0)
+            ratios = []
             for _ in range(rounds):
                 before = cpu_seconds(process)
                 rate = measure("ours", port, clients, seconds)
                 cpu = 1000.0 * (cpu_seconds(process) - before) / (rate * seconds)
-                print(
-                    f"{kind:11} {algorithm} from {n_trials} trials on: {rate:6.1f} pairs/s, {cpu:.1f} ms of CPU a pair",
-                    flush=True,
+                line = (
+                    f"{kind:11} {algorithm} from {n_trials} trials on: {rate:6.1f} pairs/s, {cpu:.1f} ms of CPU a pair"
                 )
+                if peer is not None:
+                    theirs = peer()
+                    ratios.append(rate / theirs)
+                    line += f"   Optuna's storage {theirs:5.1f} pairs/s   ratio {ratios[-1]:.2f}"
+                print(line, flush=True)
+    if ratios:
+        print(f"{kind:11} median ratio {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})")
+
+
+@contextlib.contextmanager
+def optuna_storage(url: str, n_trials: int, clients: int, seconds: float) -> Iterator[Callable[[], float] | None]:
+    """What measures one round of it, pairs a second; None where the peer's environment is not."""
+    python = ROOT / ".venv-peers" / "optuna" / "bin" / "python"
+    if not python.exists():
+        yield None
+        return
+    options = {"--trials": n_trials, "--clients": clients, "--seconds": seconds}
+    command = [str(python), str(ROOT / "benchmarks" / "optuna_storage.py"), url]
+    command += [str(part) for pair in options.items() for part in pair]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        to, back = process.stdin, process.stdout
+
+        def answer() -> str:
+            said = back.readline().strip()
+            if not said:
+                raise RuntimeError("Optuna's storage cannot be measured: its process has ended")
+            return said
+
+        def measure_round() -> float:
+            print(file=to, flush=True)
+            return float(answer())
+
+        answer()  # ready
+        yield measure_round
+        to.close()
 
 
 def main() -> None:
@@ -209,7 +247,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=6.0)
     parser.add_argument("--databases", nargs="+", default=["sqlite", "postgresql"])
-    parser.add_argument("--algorithm", help="a modelled one, instead of the comparison")
+    parser.add_argument("--algorithm", help="a modelled one, beside Optuna's storage instead of the bare pair")
     parser.add_argument("--trials", type=int, default=1000, help="imported into a modelled study")
     parser.add_argument("--core", type=int, help="the only core for everything")
     given = parser.parse_args()
