@@ -12,6 +12,7 @@ from ipaddress import ip_address
 from pathlib import Path
 
 from pydantic import ValidationError
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from app.db.keys import DEFAULT_PROJECT, SCOPES
@@ -86,6 +87,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             _manage_access(settings, given)
     except AppError as error:
         sys.exit(f"metatune-server: {error.detail}")
+    except DBAPIError as error:  # it is away, is no database, or may not be written
+        sys.exit(f"metatune-server: cannot use the database: {' '.join(str(error.orig).split())}")
 
 
 def settings_of(given: argparse.Namespace) -> Settings:

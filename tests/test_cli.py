@@ -8,9 +8,11 @@ import signal
 import subprocess
 import sys
 import textwrap
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 import httpx2
 import pytest
@@ -22,8 +24,6 @@ from app.db.session import Store
 
 SERVER = [sys.executable, "-m", "app.cli"]
 ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("METATUNE_")}
-#: Nobody reads on in a server's log once its address is known, and a full pipe would stop it.
-ENVIRONMENT["METATUNE_LOG_LEVEL"] = "warning"
 
 
 def run(*arguments: str, status: int = 0) -> subprocess.CompletedProcess[str]:
@@ -35,11 +35,13 @@ def run(*arguments: str, status: int = 0) -> subprocess.CompletedProcess[str]:
 
 
 @contextmanager
-def serving(*arguments: str, **settings: object) -> Iterator[tuple[subprocess.Popen[str], str]]:
+def serving(
+    *arguments: str, command: Sequence[str] = SERVER, **settings: object
+) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """A server on a port of its own, and its address; `settings` as of `app.settings`."""
     environment = ENVIRONMENT | {f"METATUNE_{name.upper()}": str(value) for name, value in settings.items()}
     process = subprocess.Popen(
-        [*SERVER, "serve", "--port", "0", *arguments], stderr=subprocess.PIPE, text=True, env=environment
+        [*command, "serve", "--port", "0", *arguments], stderr=subprocess.PIPE, text=True, env=environment
     )
     try:
         assert process.stderr is not None
@@ -49,15 +51,22 @@ def serving(*arguments: str, **settings: object) -> Iterator[tuple[subprocess.Po
                 break
         else:
             raise AssertionError(f"the server left with {process.wait()}")
+        threading.Thread(target=_drain, args=(process.stderr,), daemon=True).start()  # a full pipe would stop it
         yield process, found[1]
     finally:
         process.send_signal(signal.SIGTERM)
         try:
-            process.communicate(timeout=30)
+            process.wait(timeout=30)
         except subprocess.TimeoutExpired:
             process.kill()
-            process.communicate()
+            process.wait()
             raise
+
+
+def _drain(log: IO[str]) -> None:
+    with log:
+        for _ in log:
+            pass
 
 
 def test_keys_create_prints_the_key_alone_on_its_last_line(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sqlite3
 from collections.abc import Iterable, Mapping
 from http import HTTPStatus
 from typing import Any
@@ -198,13 +199,13 @@ def field_error(one: Mapping[str, Any]) -> FieldError:
 
 
 async def _database_lost(request: Request, error: Exception) -> JSONResponse:
-    logger.warning("the database does not answer", extra={"error": type(error).__name__})
-    return problem(
-        503,
-        "database-unavailable",
-        "the database does not answer; nothing was changed, try again",
-        headers={"Retry-After": "2"},
-    )
+    reason = str(error.orig if isinstance(error, DBAPIError) else error)
+    logger.warning("the database does not answer", extra={"error": type(error).__name__, "reason": reason})
+    detail = "the database does not answer"
+    if isinstance(error, DBAPIError) and isinstance(error.orig, sqlite3.Error):  # whose few words give nothing away
+        detail = f"the database's file does not serve ({reason})"
+    detail += "; nothing was changed, try again"
+    return problem(503, "database-unavailable", detail, headers={"Retry-After": "2"})
 
 
 async def _database_error(request: Request, error: Exception) -> JSONResponse:

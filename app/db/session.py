@@ -45,6 +45,13 @@ PROJECT_SETTING: Final = "metatune.project"
 Whose = int | Literal["every"]
 #: Projects whose engines are remembered; a new one takes some microseconds.
 PROJECTS_KEPT = 1024
+#: A connection whose other end says nothing to the kernel's questions is given up; a long query is no silence.
+NOTICE_CUTS: Final = {
+    "tcp_user_timeout": 15_000,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 2,
+}
 #: What `PRAGMA synchronous` answers for FULL.
 FULL = 2
 
@@ -126,7 +133,7 @@ class Store:
             pool_timeout=LOCK_WAIT_SECONDS,
             connect_args={"timeout": LOCK_WAIT_SECONDS, "check_same_thread": False}
             if self.is_sqlite
-            else {"connect_timeout": 10},
+            else {"connect_timeout": 10, **NOTICE_CUTS},
             **({} if self.is_sqlite else {"isolation_level": "AUTOCOMMIT"}),  # we begin by ourselves, see above
         )
         if self.is_sqlite:
