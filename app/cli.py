@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
+from app.db.audit import COMMAND_LINE
 from app.db.keys import DEFAULT_PROJECT, SCOPES
 from app.errors import AppError, Invalid, ProjectNotFound
 from app.settings import PREFIX, Settings
@@ -164,11 +165,12 @@ def _create_key(session: Session, given: argparse.Namespace) -> list[str]:
     try:
         project = keys.project(session, given.project)
     except ProjectNotFound:
-        project = keys.make_project(session, given.project)
+        project = keys.make_project(session, given.project, by=COMMAND_LINE)
     _, text = keys.create(
         session,
         project.id,
         scopes,
+        by=COMMAND_LINE,
         name=given.name[:128],
         is_instance=given.instance,
         lasts=None if days is None else timedelta(days=days),
@@ -202,14 +204,15 @@ def _revoke_key(session: Session, given: argparse.Namespace) -> list[str]:
     from app.db import keys
 
     row, project = keys.get(session, given.id)
-    changed = keys.revoke(session, row)
+    changed = keys.revoke(session, row, by=COMMAND_LINE)
     return [f"key {row.id} of project {project!r} is revoked" + ("" if changed else " already")]
 
 
 def _create_project(session: Session, given: argparse.Namespace) -> list[str]:
     from app.db import keys
 
-    return [f"project {keys.make_project(session, given.name).name!r} is made; give it keys: keys create --project"]
+    made = keys.make_project(session, given.name, by=COMMAND_LINE)
+    return [f"project {made.name!r} is made; give it keys with: keys create --project {made.name}"]
 
 
 def _list_projects(session: Session, given: argparse.Namespace) -> list[str]:

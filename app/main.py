@@ -14,7 +14,20 @@ from typing import Any
 from fastapi import FastAPI
 from starlette.middleware import Middleware
 
-from app.api import events, exchange, insight, keys, loop, operations, problems, projects, schema, studies, trials
+from app.api import (
+    audit,
+    events,
+    exchange,
+    insight,
+    keys,
+    loop,
+    operations,
+    problems,
+    projects,
+    schema,
+    studies,
+    trials,
+)
 from app.api.dependencies import callers
 from app.api.desk import Desk
 from app.api.middleware import Guarded, Limited, Observed
@@ -26,7 +39,7 @@ from app.services.upkeep import Upkeep
 from app.settings import Settings
 
 #: Whose routes there are; the busiest are tried first.
-PARTS = (loop, trials, studies, insight, operations, exchange, events, keys, projects)
+PARTS = (loop, trials, studies, insight, operations, exchange, events, keys, projects, audit)
 
 
 def end_streams_on_signal(closing: asyncio.Event) -> None:

@@ -32,6 +32,7 @@ SCOPES: Final[dict[tuple[str, str], keys.Scope]] = {
     ("POST", "/v1/keys"): "admin",
     ("DELETE", "/v1/keys/{key}"): "admin",
     ("POST", "/v1/projects"): "admin",
+    ("GET", "/v1/audit"): "admin",
 }
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$"
@@ -111,7 +112,11 @@ StoreDep = Annotated[Store, Depends(current_store)]
 
 
 async def study_address(request: Request, study: Name, study_uid: StudyUid = None) -> Address:
-    return Address(request.state.caller.project_id, study, study_uid)
+    return address_of(request.state.caller, study, study_uid)
+
+
+def address_of(caller: Caller, study: str, study_uid: str | None = None) -> Address:
+    return Address(caller.project_id, study, study_uid, by=caller.by)
 
 
 AddressDep = Annotated[Address, Depends(study_address)]

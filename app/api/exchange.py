@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from fastapi import Query, Response
 from fastapi.responses import JSONResponse, StreamingResponse
 
-from app.api.dependencies import NAME_PATTERN, AddressDep, CallerDep, OnceDep, StoreDep, router_of
+from app.api.dependencies import NAME_PATTERN, AddressDep, CallerDep, OnceDep, StoreDep, address_of, router_of
 from app.api.studies import StudyOut
 from app.api.trials import with_uid
 from app.api.wire import Body, Uid
@@ -48,7 +48,7 @@ def import_study(
     body: StudyDocument, caller: CallerDep, store: StoreDep, once: OnceDep, name: NewName = None
 ) -> StudyOut:
     """The same study, the same numbers, all or nothing; 409 `name-taken` if the name exists."""
-    here = exchange.import_study(store, caller.project_id, body, name=name, once=once)
+    here = exchange.import_study(store, address_of(caller, name or body.name), body, once=once)
     with reading(store, Address(caller.project_id, here.study.name)) as opened:
         return StudyOut.of(opened)
 

@@ -37,17 +37,17 @@ def make_project(body: NewProject, caller: CallerDep, store: StoreDep, once: Onc
             "or on the command line (metatune-server projects create)"
         )
     try:
-        return _make(store, body.name, once)
+        return _make(store, body.name, caller.by, once)
     except IntegrityError:  # another call made it between our look and our insert, perhaps this very one
-        return _make(store, body.name, once)
+        return _make(store, body.name, caller.by, once)
 
 
-def _make(store: Store, name: str, once: Once | None) -> ProjectOut:
+def _make(store: Store, name: str, by: str, once: Once | None) -> ProjectOut:
     with store.write(EVERY_PROJECT) as session:
         before = idempotency.remembered(session, once)
         if before is not None:
             return ProjectOut.model_validate(keys.project(session, before["name"]))
-        made = keys.make_project(session, name)
+        made = keys.make_project(session, name, by=by)
         idempotency.remember(session, once, {"name": made.name}, made.created_at)
         return ProjectOut.model_validate(made)
 

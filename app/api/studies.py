@@ -10,7 +10,7 @@ import numpy as np
 from fastapi import Header, Query, Request, Response
 from pydantic import ConfigDict, Field, WithJsonSchema, model_validator
 
-from app.api.dependencies import NAME_PATTERN, AddressDep, CallerDep, OnceDep, StoreDep, router_of
+from app.api.dependencies import NAME_PATTERN, AddressDep, CallerDep, OnceDep, StoreDep, address_of, router_of
 from app.api.trials import TrialOut, with_uid
 from app.api.wire import (
     After,
@@ -206,9 +206,7 @@ class StudyOut(Answer):
 @router.post("", status_code=201, summary="Create a study", responses={200: {"model": StudyOut}})
 def create_study(body: Definition, caller: CallerDep, store: StoreDep, once: OnceDep, response: Response) -> StudyOut:
     """As PUT, with the name in the body; left out, the server makes one."""
-    return _put(
-        body, Address(caller.project_id, body.name or define_study.new_name(), body.study_uid), store, once, response
-    )
+    return _put(body, address_of(caller, body.name or define_study.new_name(), body.study_uid), store, once, response)
 
 
 @router.put("/{study}", status_code=201, summary="Create a study, or verify it", responses={200: {"model": StudyOut}})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 from fastapi import Query, Response
@@ -264,7 +265,7 @@ def add_trials(address: AddressDep, body: TrialsIn, store: StoreDep, once: OnceD
 
 def with_uid(address: Address, uid: str | None) -> Address:
     """The body may carry `study_uid` as well as the query."""
-    return address if uid is None else Address(address.project_id, address.name, uid)
+    return address if uid is None else replace(address, uid=uid)
 
 
 # --- changing one -----------------------------------------------------------------------------------------------

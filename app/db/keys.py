@@ -20,6 +20,7 @@ from typing import Final, Literal, get_args
 from sqlalchemy import Connection, and_, bindparam, exists, or_, select, update
 from sqlalchemy.orm import Session, aliased
 
+from app.db import audit
 from app.db.session import EVERY_PROJECT, Store, database_now
 from app.db.tables import ApiKey, Project
 from app.errors import Invalid, KeyNotFound, NameTaken, ProjectNotFound
@@ -44,11 +45,16 @@ class Caller:
     is_instance: bool = False
     expires_at: datetime | None = None
 
+    @property
+    def by(self) -> str:
+        """In the audit log."""
+        return self.key_id or audit.OPEN_MODE
+
 
 # --- projects ---------------------------------------------------------------------------------------------------
 
 
-def make_project(session: Session, name: str) -> Project:
+def make_project(session: Session, name: str, *, by: str) -> Project:
     """Raises: NameTaken; Invalid, for a name that is none."""
     if _PROJECT.fullmatch(name) is None:
         raise Invalid(
@@ -59,6 +65,7 @@ def make_project(session: Session, name: str) -> Project:
     made = Project(name=name, created_at=session.execute(select(database_now())).scalar_one())
     session.add(made)
     session.flush()
+    audit.record(session, made.id, by=by, action="project.created", target=f"projects/{name}", at=made.created_at)
     return made
 
 
@@ -86,6 +93,7 @@ def create(
     project_id: int,
     scopes: Iterable[str],
     *,
+    by: str,
     name: str = "",
     is_instance: bool = False,
     lasts: timedelta | None = None,
@@ -105,6 +113,9 @@ def create(
     )
     session.add(row)
     session.flush()
+    expires_at = None if row.expires_at is None else row.expires_at.isoformat()
+    said = {"name": name, "scopes": row.scopes, "instance": is_instance, "expires_at": expires_at}
+    audit.record(session, project_id, by=by, action="key.created", target=f"keys/{key_id}", at=now, **said)
     return row, f"mt_{key_id}_{secret}"
 
 
@@ -133,11 +144,13 @@ def get(session: Session, key_id: str, *, project_id: int | None = None) -> tupl
     return found[0], found[1]
 
 
-def revoke(session: Session, row: ApiKey) -> bool:
+def revoke(session: Session, row: ApiKey, *, by: str) -> bool:
     """False: it was revoked already."""
     if row.revoked_at is not None:
         return False
-    row.revoked_at = session.execute(select(database_now())).scalar_one()
+    now: datetime = session.execute(select(database_now())).scalar_one()
+    row.revoked_at = now
+    audit.record(session, row.project_id, by=by, action="key.revoked", target=f"keys/{row.id}", at=now, name=row.name)
     return True
 
 

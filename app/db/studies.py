@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, cast
 
 from sqlalchemy import ColumnElement, bindparam, delete, exists, func, select
 from sqlalchemy.orm import Session
 
+from app.db import audit
 from app.db.session import database_now, most
 from app.db.tables import Event, LogEntry, SpaceVersion, Study, StudyTag, Trial, add_event
 from app.definition import Definition, objectives_from_json, outcomes_from_json
@@ -30,6 +31,8 @@ class Address:
     project_id: int
     name: str
     uid: str | None = None
+    #: Who says so, for the audit log; it is no part of where the study is.
+    by: str = field(default=audit.SERVER, compare=False)
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,8 @@ class OpenStudy:
     now: datetime
     #: Has a lease run out that nobody has taken note of?
     has_overdue: bool = False
+    #: Who opened it, for the audit log.
+    by: str = audit.SERVER
 
     def record(self, type_: str, state: str, number: int | None = None) -> int:
         """Writes the event and returns its id, drawn under the lock on the study's row."""
@@ -73,6 +78,20 @@ class OpenStudy:
                 reason=reason,
                 created_at=self.now,
             )
+        )
+
+    def audit(self, action: str, number: int | None = None, **details: Any) -> None:
+        """Of the study, or of one of its trials."""
+        what, where = ("study", "") if number is None else ("trial", f"/trials/{number}")
+        target = f"studies/{self.study.name}{where}"
+        audit.record(
+            self.session,
+            self.study.project_id,
+            by=self.by,
+            action=f"{what}.{action}",
+            target=target,
+            at=self.now,
+            **details,
         )
 
     def move(self, trial: Trial, to: TrialState) -> None:
@@ -115,7 +134,7 @@ def open_study(session: Session, address: Address, *, lock: bool = False) -> Ope
         raise StudyNotFound(f"there is no study {address.name!r}; GET /v1/studies lists them")
     study, now, has_overdue = row
     check_uid(study, address.uid)
-    return OpenStudy(session, study, definition_of(session, study), now, has_overdue)
+    return OpenStudy(session, study, definition_of(session, study), now, has_overdue, address.by)
 
 
 def check_uid(study: Study, uid: str | None) -> None:
@@ -153,19 +172,17 @@ def definition_of(session: Session, study: Study) -> Definition:
 _definitions: dict[tuple[int, str, int], Definition] = {}
 
 
-def insert(
-    session: Session, project_id: int, name: str, definition: Definition, settings: Mapping[str, Any]
-) -> OpenStudy:
+def insert(session: Session, address: Address, definition: Definition, settings: Mapping[str, Any]) -> OpenStudy:
     """Makes the study's row and the first version of its space. `settings`: what a PATCH may change later.
 
     Raises: LimitReached; sqlalchemy.exc.IntegrityError, if another transaction took the name first.
     """
-    _check_room(session, project_id)
+    _check_room(session, address.project_id)
     now = session.execute(select(database_now())).scalar_one()
     study = Study(
-        project_id=project_id,
+        project_id=address.project_id,
         uid=secrets.token_hex(12),
-        name=name,
+        name=address.name,
         state="active",
         objectives=[objective.to_json() for objective in definition.objectives],
         outcomes=[outcome.to_json() for outcome in definition.outcomes],
@@ -189,7 +206,7 @@ def insert(
     )
     session.add(study)
     session.flush()
-    here = OpenStudy(session, study, definition, now)
+    here = OpenStudy(session, study, definition, now, by=address.by)
     add_space_version(here, definition.space, version=1)
     write_tags(session, study)
     here.record("study.updated", study.state)

@@ -305,6 +305,24 @@ class LogEntry(Base):
     created_at: Mapped[datetime]
 
 
+class AuditEntry(Base):
+    """Who created, changed, corrected or deleted what by hand; it outlives what it speaks of.
+
+    Triggers refuse to change or delete an entry, see migration 0007.
+    """
+
+    __tablename__ = "audit_log"
+    __table_args__ = (Index("ix_audit_log_project_id_id", "project_id", "id"), {"sqlite_autoincrement": True})
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    project_id: Mapped[int] = mapped_column(ForeignKey("projects.id"))
+    at: Mapped[datetime]
+    #: A key's id, or one of the words of `app.db.audit`.
+    by: Mapped[str] = mapped_column(String(32))
+    action: Mapped[str] = mapped_column(String(32))
+    target: Mapped[str]
+    details: Mapped[dict[str, Any]]
+
+
 class IdempotencyKey(Base):
     """What a POST with an `Idempotency-Key` did, as a reference to the rows it made."""
 

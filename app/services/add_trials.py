@@ -58,6 +58,7 @@ def add(store: Store, address: Address, given: Sequence[Given], once: Once | Non
                 raise
         session.flush()
         _add_reports(here, made, given)
+        here.audit("added", made[0].number, n_trials=len(made), imported=sum(one.result is not None for one in given))
         idempotency.remember(session, once, {"numbers": [trial.number for trial in made]}, here.now)
         return made
 

@@ -90,7 +90,8 @@ def _put(store: Store, address: Address, given: Given, definition: Definition | 
                     f"study {address.name!r} is not there, and to create it a `space` is needed",
                     errors=[FieldError("/space", "is missing")],
                 ) from None
-            here = studies.insert(session, address.project_id, address.name, definition, settings_of(given, definition))
+            here = studies.insert(session, address, definition, settings_of(given, definition))
+            here.audit("created")
             return _remembered(session, Put(here, created=True), once)
         verify(here, given)
         ignored = tuple(name for name in SETTINGS if name in given.fields)

@@ -9,8 +9,9 @@ from typing import Any
 
 from sqlalchemy import delete, select
 from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
 
-from app.db import reports, rungs, studies, trials
+from app.db import audit, reports, rungs, studies, trials
 from app.db.session import EVERY_PROJECT, Store, database_now
 from app.db.studies import Address, OpenStudy
 from app.db.tables import Study, Trial
@@ -43,6 +44,7 @@ def patch(store: Store, address: Address, changes: Mapping[str, Any]) -> OpenStu
             studies.write_tags(session, study)
         here.record("study.updated", study.state)
         here.log("patched", before=before, after=dict(changes))
+        here.audit("changed", before=before, after=dict(changes))
         return here
 
 
@@ -65,11 +67,12 @@ def remove(store: Store, address: Address, *, purge: bool) -> None:
                 study = studies.open_study(session, address, lock=True).study
             except StudyNotFound:
                 study = _deleted(session, address)
-            session.execute(delete(Study).where(Study.id == study.id))
+            _purge(session, study, address.by)
             return
         here = studies.open_study(session, address, lock=True)
         here.study.deleted_at = here.now
         here.record("study.updated", "deleted")
+        here.audit("deleted", uid=here.study.uid)
 
 
 def restore(store: Store, address: Address) -> OpenStudy:
@@ -79,8 +82,9 @@ def restore(store: Store, address: Address) -> OpenStudy:
             study = _deleted(session, address)
             study.deleted_at = None
             session.flush()
-            here = studies.open_study(session, Address(address.project_id, study.name, study.uid), lock=True)
+            here = studies.open_study(session, replace(address, uid=study.uid), lock=True)
             here.record("study.updated", study.state)
+            here.audit("restored", uid=study.uid)
             return here
     except IntegrityError as problem:
         raise NameTaken(
@@ -88,7 +92,7 @@ def restore(store: Store, address: Address) -> OpenStudy:
         ) from problem
 
 
-def _deleted(session: Any, address: Address) -> Study:
+def _deleted(session: Session, address: Address) -> Study:
     now = session.execute(select(database_now())).scalar_one()
     query = (
         select(Study)
@@ -108,7 +112,14 @@ def purge_deleted(store: Store) -> None:
     """Deletes what can no longer be restored."""
     with store.write(EVERY_PROJECT) as session:
         now = session.execute(select(database_now())).scalar_one()
-        session.execute(delete(Study).where(Study.deleted_at <= now - RESTORABLE))
+        for study in session.scalars(select(Study).where(Study.deleted_at <= now - RESTORABLE)):
+            _purge(session, study, audit.SERVER)
+
+
+def _purge(session: Session, study: Study, by: str) -> None:
+    at, target = session.execute(select(database_now())).scalar_one(), f"studies/{study.name}"
+    audit.record(session, study.project_id, by=by, action="study.purged", target=target, at=at, uid=study.uid)
+    session.execute(delete(Study).where(Study.id == study.id))
 
 
 # --- the space --------------------------------------------------------------------------------------------------
@@ -171,6 +182,7 @@ def edit_space(
             rungs.mark_all(here)
         here.record("study.updated", here.study.state)
         here.log("space", before=_space_json(old), after=_space_json(new))
+        here.audit("space-edited", version=here.study.space_version, dropped=list(dropped))
         session.flush()
         changed = OpenStudy(session, here.study, replace(here.definition, space=new), here.now)
         return SpaceEdit(changed, new, usable, dropped, studies.best(changed), made=True)

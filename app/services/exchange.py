@@ -9,6 +9,7 @@ import csv
 import io
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final, Literal
 
@@ -246,12 +247,11 @@ def _trial_document(trial: Trial, reports: list[ReportDocument]) -> TrialDocumen
 
 
 def import_study(
-    store: Store, project_id: int, whole: StudyDocument, *, name: str | None, once: Once | None
+    store: Store, address: Address, whole: StudyDocument, *, once: Once | None, copy_of: str | None = None
 ) -> OpenStudy:
     """All or nothing.  Raises: NameTaken, and Invalid for a document whose parts do not fit together."""
-    name = name or whole.name
     given = Given(
-        name,
+        address.name,
         {
             "space": next(space.space for space in whole.spaces if space.version == whole.space_version),
             "constraints": next(space.constraints for space in whole.spaces if space.version == whole.space_version),
@@ -274,30 +274,32 @@ def import_study(
     settings["stop"] = whole.stop.model_dump(exclude_none=True)
     check_settings(definition, settings)
     try:
-        return _import(store, project_id, whole, definition, settings, name, once)
+        return _import(store, address, whole, definition, settings, once, copy_of)
     except IntegrityError:  # another call made it between our look and our insert, perhaps this very one
-        return _import(store, project_id, whole, definition, settings, name, once)
+        return _import(store, address, whole, definition, settings, once, copy_of)
 
 
 def _import(
     store: Store,
-    project_id: int,
+    address: Address,
     whole: StudyDocument,
     definition: Definition,
     settings: dict[str, Any],
-    name: str,
     once: Once | None,
+    copy_of: str | None,
 ) -> OpenStudy:
-    with store.write(project_id) as session:
-        is_free = _is_free(session, project_id, name)
+    name = address.name
+    with store.write(address.project_id) as session:
+        is_free = _is_free(session, address.project_id, name)
         before = idempotency.remembered(session, once)  # after the name: who sees it taken by this call sees its key
         if before is not None:
-            return studies.open_study(session, Address(project_id, before["name"], before["uid"]))
+            return studies.open_study(session, Address(address.project_id, before["name"], before["uid"]))
         if not is_free:
             raise NameTaken(f"study {name!r} is there already; import it under another name with ?name=another")
-        here = studies.insert(session, project_id, name, definition, settings)
+        here = studies.insert(session, address, definition, settings)
         _take_uid(here, whole.uid)
         _fill(here, whole)
+        here.audit("imported" if copy_of is None else "copied", uid=here.study.uid, copy_of=copy_of)
         session.flush()
         idempotency.remember(session, once, {"name": name, "uid": here.study.uid}, here.now)
         return here
@@ -322,7 +324,7 @@ def copy(store: Store, address: Address, *, name: str, once: Once | None) -> Ope
         if before is not None:  # also when the source is gone by now
             return studies.open_study(session, Address(address.project_id, before["name"], before["uid"]))
     whole = export(store, address)
-    return import_study(store, address.project_id, whole, name=name, once=once)
+    return import_study(store, replace(address, name=name, uid=None), whole, once=once, copy_of=address.name)
 
 
 def _parse(version: SpaceDocument, index: int) -> SearchSpace:

@@ -68,7 +68,7 @@ def _issue(
             return Issued(*keys.get(session, before["id"]), text=None)
         lasts = _within(caller, lasts, session.execute(select(database_now())).scalar_one())
         owner = keys.project(session, project)
-        row, text = keys.create(session, owner.id, scopes, name=name, lasts=lasts)
+        row, text = keys.create(session, owner.id, scopes, by=caller.by, name=name, lasts=lasts)
         idempotency.remember(session, once, {"id": row.id}, row.created_at)
         return Issued(row, owner.name, text)
 
@@ -80,7 +80,7 @@ def revoke(store: Store, caller: Caller, key_id: str) -> None:
         _check_scopes(caller, row.scopes)
         if row.is_instance and not caller.is_instance:
             raise Forbidden(f"{key_id} is a key of the instance; only another one revokes it, or the command line")
-        keys.revoke(session, row)
+        keys.revoke(session, row, by=caller.by)
 
 
 def _check_scopes(caller: Caller, scopes: Collection[str]) -> None:

@@ -53,6 +53,7 @@ def stop(store: Store, address: Address, number: int) -> Trial:
             )
         if not trial.stop_requested:
             trial.stop_requested = True
+            here.audit("stopped", number)
             here.record("study.updated", here.study.state, number)
         return trial
 
@@ -68,6 +69,7 @@ def retry(store: Store, address: Address, number: int, once: Once | None) -> Tri
             raise IllegalMove(
                 f"trial {number} is {trial.state}; only a failed or lost one can be tried again", state=trial.state
             )
+        here.audit("retried", number, state=trial.state)
         trials.put_back(here, trial, rank=trials.ENQUEUED)
         trial.expiries = 0
         trial.lease_token = trial.reason = trial.finished_at = trial.finished_revision = None
@@ -128,6 +130,9 @@ def _logged(
         if before != after:
             here.record(event, trial.state, number)
             here.log(kind, number=number, before=before, after=after, reason=reason)
+            changed = [name for name in after if before[name] != after[name]]
+            was, became = ({name: record[name] for name in changed} for record in (before, after))
+            here.audit(kind, number, before=was, after=became, reason=reason)
         return trial
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from app.api.dependencies import PUBLIC, authenticate
 from app.db import keys
 from app.db.session import EVERY_PROJECT, Store
 from app.db.tables import ApiKey, Base, Project
+from app.log import JsonLines
 from app.main import create_app
 from app.settings import Settings
 from tests.conftest import Api
@@ -27,8 +29,9 @@ SPACE = {"x": {"type": "float", "low": 0, "high": 1}}
 def key(store: Store, *scopes: Any, project: str = "default", **options: Any) -> dict[str, str]:
     with store.write(EVERY_PROJECT) as session:
         found = session.scalars(select(Project).where(Project.name == project)).one_or_none()
-        owner = found or keys.make_project(session, project)
-        return {"Authorization": f"Bearer {keys.create(session, owner.id, scopes, **options)[1]}"}
+        owner = found or keys.make_project(session, project, by="test")
+        _, text = keys.create(session, owner.id, scopes, by="test", **options)
+        return {"Authorization": f"Bearer {text}"}
 
 
 def test_without_any_key_everybody_is_project_default_with_every_scope(client: TestClient) -> None:
@@ -314,9 +317,31 @@ def test_a_stream_ends_with_its_key(api: Api, store: Store) -> None:
 
         def revoke_soon() -> None:
             with store.write(EVERY_PROJECT) as session:
-                keys.revoke(session, session.merge(row))
+                keys.revoke(session, session.merge(row), by="test")
 
     threading.Timer(0.7, revoke_soon).start()
     response = api.client.get(f"{api.base}/events", headers=reader)  # returns when the stream has ended
     assert response.status_code == 200
     assert "watching" in response.text
+
+
+def test_no_secret_of_a_key_is_in_logs_figures_or_errors(
+    api: Api, store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.DEBUG):
+        admin = key(store, "admin", "read", "write")
+        made = api.call("POST", "/v1/keys", {"scopes": ["read"]}, headers=admin, status=201)
+        secrets = [text.rpartition("_")[2] for text in (admin["Authorization"], made["key"])]
+        said = []
+        for method, path, body in (("GET", "/v1/keys", None), ("DELETE", f"/v1/keys/{made['key']}", None),
+                                   ("POST", "/v1/keys", {"scopes": [made["key"]]}), ("POST", "/v1/keys", "nonsense"),
+                                   ("PUT", api.base, {"space": {}}), ("GET", "/v1/nothing", None),
+                                   ("GET", "/metrics", None), ("DELETE", f"/v1/keys/{made['id']}", None)):  # fmt: skip
+            said.append(api.client.request(method, path, json=body, headers=admin))
+        said += [api.client.get("/v1/me", headers=bearer(made))]
+        lines = [JsonLines().format(record) for record in caplog.records if not record.name.startswith("httpx")]
+    assert len(lines) > 8
+    for secret in secrets:
+        assert not [line for line in lines if secret in line]
+        given_back = [one.status_code for one in said if secret in one.text]  # only to whom sent it in a wrong place
+        assert set(given_back) <= {422}

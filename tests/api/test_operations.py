@@ -86,10 +86,10 @@ def test_openapi_lists_only_what_answers_and_promises_problems_everywhere(client
     for reference in set(re.findall(r'"#/components/schemas/([^"]+)"', client.get("/openapi.json").text)):
         assert reference in schemas
     listed = str(document)
-    for unbuilt in ("/v1/audit", "/v1/knowledge", "/plots"):
+    for unbuilt in ("/v1/knowledge", "/plots"):
         assert unbuilt not in listed
 
 
 def test_routes_of_later_versions_are_404_and_not_something_else(client: TestClient) -> None:
-    for path in ("/v1/keys", "/v1/projects", "/v1/audit", "/v1/knowledge", "/v1/studies/x/plots/slice"):
+    for path in ("/v1/knowledge", "/v1/recommend", "/v1/studies/x/plots/slice"):
         assert client.get(path).json()["code"] == "no-such-route"

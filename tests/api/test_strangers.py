@@ -56,7 +56,7 @@ def guarded(client: TestClient, store: Store) -> TestClient:
         api.create()
         api.one()
     with store.write(EVERY_PROJECT) as session:
-        keys.create(session, keys.project(session, "default").id, ["read"])
+        keys.create(session, keys.project(session, "default").id, ["read"], by="test")
     return client
 
 

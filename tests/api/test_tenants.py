@@ -46,6 +46,7 @@ CALLS: dict[tuple[str, str], Call] = {
     ("GET", "/v1/keys"): Call(own=True),
     ("GET", "/v1/projects"): Call(own=True),
     ("GET", "/v1/studies"): Call(own=True),
+    ("GET", "/v1/audit"): Call(own=True),
     ("POST", "/v1/keys"): Call({"scopes": ["read"]}, 201, own=True),
     ("POST", "/v1/projects"): Call({"name": "new"}, 403, own=True),
     ("POST", "/v1/studies"): Call({"space": SPACE}, 201, own=True),
@@ -100,10 +101,10 @@ class Tenants:
     def __init__(self, api: Api, store: Store) -> None:
         with store.write(EVERY_PROJECT) as session:
             made = {
-                name: keys.create(session, keys.make_project(session, name).id, ALL, name=name)
+                name: keys.create(session, keys.make_project(session, name, by="test").id, ALL, by="test", name=name)
                 for name in (f"{CANARY}-mine", "theirs")
             }
-            spare, _ = keys.create(session, made[f"{CANARY}-mine"][0].project_id, ["read"], name=CANARY)
+            spare, _ = keys.create(session, made[f"{CANARY}-mine"][0].project_id, ["read"], by="test", name=CANARY)
         self.api = api
         self.key_id = spare.id
         self.mine, self.theirs = ({"Authorization": f"Bearer {text}"} for _, text in made.values())
@@ -146,7 +147,7 @@ def test_another_projects_id_is_404_on_every_route_and_changes_nothing(tenants: 
             assert (response.status_code, said["code"]) == call.foreign, (method, route, said)
     tenants.api.client.headers.update(tenants.mine)
     assert tenants.api.call("GET", f"{tenants.api.base}/export", status=200) == tenants.whole
-    for page in ("/v1/studies", "/v1/keys"):
+    for page in ("/v1/studies", "/v1/keys", "/v1/audit"):
         assert CANARY in tenants.api.client.get(page).text
 
 

@@ -10,9 +10,8 @@ from sqlalchemy import Table, delete, event, func, select, text, update
 from sqlalchemy.exc import ProgrammingError
 from starlette.testclient import TestClient
 
-from app.db import keys
-from app.db.session import EVERY_PROJECT, Store
-from app.db.tables import Base, Study
+from app.db.session import EVERY_PROJECT, Store, database_now
+from app.db.tables import Base, Project, Study
 from app.main import create_app
 from app.settings import Settings
 from tests.conftest import Api
@@ -49,7 +48,10 @@ def theirs(url: str, store: Store) -> int:
         api.tell(1, value=1)
         api.call("PATCH", f"{api.base}/trials/1", {"value": 2}, status=200)
     with store.write(EVERY_PROJECT) as session:
-        return keys.make_project(session, "theirs").id
+        project = Project(name="theirs", created_at=session.execute(select(database_now())).scalar_one())
+        session.add(project)
+        session.flush()
+        return project.id
 
 
 def count(session: Any, table: Table) -> int:
@@ -102,6 +104,8 @@ def test_nothing_of_another_project_is_changed_deleted_or_put_there(store: Store
     for table in reversed(WALLED):
         column = next(iter(table.columns))
         for statement in (update(table).values({column.name: column}), delete(table)):
+            if table.name == "audit_log":
+                continue  # nobody changes it, see tests/api/test_audit.py
             with store.write(theirs) as session:
                 assert session.connection().execute(statement).rowcount == 0, table.name
         with store.read(1) as session:
