@@ -5,7 +5,8 @@ Normalised regret: 0 is the optimum, 1 the median of random search's best of its
 that any run reached. What counts is the trial that looked best: of noisy values its true one; of limited ones the best
 that kept the limits, 1.5 until there is one. Several objectives count by the hypervolume that is missing.
 
-Peers are compared on cells that both ran. Intervals are of a bootstrap in two stages, problems and then their seeds.
+Peers are compared on cells that both ran. Intervals are of a bootstrap in two stages, problems and then their seeds; of
+all kinds together also of the seeds alone.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ FLOOR = 1e-3  # regret that counts as none where logarithms are compared
 WORST = 1.5
 N_DRAWS = 2000
 OURS, BASE = "metatune", "random"
+ALL, SAME = "**all kinds**", "**all kinds, other seeds on the same problems**"
 KINDS = {
     **{f"bbob{d}": f"BBOB, {d} dimensions" for d in (2, 5, 10, 20, 50)},
     "mixed": "mixed-integer", "noisy": "noisy", "ml": "scikit-learn models", "two": "two objectives",
@@ -167,16 +169,21 @@ class Interval:
     n_runs: int
 
 
-def interval(by_problem: Mapping[str, Sequence[float]], rng: np.random.Generator) -> Interval:
-    """Of the numbers of every problem's seeds; a problem drawn twice has its seeds drawn anew."""
+def interval(
+    by_problem: Mapping[str, Sequence[float]], rng: np.random.Generator, *, same_problems: bool = False
+) -> Interval:
+    """Of the numbers of every problem's seeds; a problem drawn twice has its seeds drawn anew.
+
+    same_problems: what other seeds would give on these very problems; else also what other problems would.
+    """
     groups = [np.asarray(numbers, dtype=np.float64) for numbers in by_problem.values()]
     sizes = np.array([len(numbers) for numbers in groups])
     padded = np.zeros((len(groups), sizes.max()))
     for k, numbers in enumerate(groups):
         padded[k, : len(numbers)] = numbers
     means = np.zeros(N_DRAWS)
-    for _ in groups:
-        drawn = rng.integers(len(groups), size=N_DRAWS)
+    for k in range(len(groups)):
+        drawn = np.full(N_DRAWS, k) if same_problems else rng.integers(len(groups), size=N_DRAWS)
         n = sizes[drawn][:, None]
         seeds = (rng.random((N_DRAWS, padded.shape[1])) * n).astype(np.intp)
         counted = np.arange(padded.shape[1]) < n
@@ -274,12 +281,13 @@ def _comparisons(runs: Sequence[Run], peers: Sequence[str], yardstick: Yardstick
     ours = [run for run in runs if run.peer == OURS]
     others = [peer for peer in peers if peer != OURS]
     rows = [["metatune less", *others]]
-    for kind in [*_kinds(runs), "**all kinds**"]:
+    for kind in [*_kinds(runs), ALL, SAME]:
         cells = []
         for peer in others:
-            mine = [run for run in ours if kind.startswith("**") or run.kind == kind]
+            mine = [run for run in ours if kind in (ALL, SAME) or run.kind == kind]
             found = differences(mine, [run for run in runs if run.peer == peer], _of(yardstick, n))
-            cells.append(_shown(interval(found, np.random.default_rng(0))) if found else "–")
+            of = interval(found, np.random.default_rng(0), same_problems=kind == SAME) if found else None
+            cells.append("–" if of is None else _shown(of))
         rows.append([kind, *cells])
     return _table(rows)
 

@@ -78,6 +78,13 @@ def test_an_interval_covers_the_mean_of_the_problems_as_often_as_it_says() -> No
     assert 86 <= covered <= 99, "a percentile interval of twelve problems is a little short of 95"
 
 
+def test_over_the_same_problems_an_interval_is_that_of_the_seeds_alone() -> None:
+    by_problem = {"a": [-1.0, -1.0], "b": [1.0, 1.0], "c": [0.0, 0.6]}
+    of = interval(by_problem, np.random.default_rng(0), same_problems=True)
+    assert (of.low, of.mean, of.high) == pytest.approx((0.0, 0.1, 0.2))
+    assert interval(by_problem, np.random.default_rng(0)).low < -0.3
+
+
 def test_the_splits_share_no_problem() -> None:
     development, held_out = ({name for group in SPLITS[split].values() for name in group} for split in SPLITS)
     assert not development & held_out
