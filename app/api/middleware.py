@@ -82,7 +82,11 @@ class Observed:
 
 
 class Guarded:
-    """Open mode is safe from browsers: `Host` must be a known name, and a foreign `Origin` is refused."""
+    """Open mode is safe from browsers: `Host` must be a known name, and what comes from a foreign page is refused.
+
+    A page says its `Origin` with what writes. With what it merely loads (an image, a script) it does not, and from
+    whether that loads it learns which studies there are; `Sec-Fetch-Site` gives it away. A link may lead here.
+    """
 
     def __init__(self, app: ASGIApp, hosts: tuple[str, ...]) -> None:
         self.app = app
@@ -102,6 +106,12 @@ class Guarded:
             origin = header(scope, b"origin")
             if origin is not None and urlsplit_netloc(origin) != host.lower():
                 refusal = problem(403, "foreign-origin", f"requests from pages of {origin[:100]!r} are refused")
+                await refusal(scope, receive, send)
+                return
+            site, mode = header(scope, b"sec-fetch-site"), header(scope, b"sec-fetch-mode")
+            is_link = mode == "navigate" and scope["method"] in ("GET", "HEAD")
+            if site not in (None, "none", "same-origin") and not is_link:
+                refusal = problem(403, "foreign-origin", "what pages of other sites load from here is refused")
                 await refusal(scope, receive, send)
                 return
         await self.app(scope, receive, send)

@@ -394,6 +394,36 @@ def test_a_foreign_origin_is_403_for_reads_and_writes(api: Api, client: TestClie
     assert client.get("/v1/me", headers={"Origin": "http://127.0.0.1:8000"}).status_code == 200
 
 
+def test_what_a_foreign_page_merely_loads_is_403_and_a_link_may_lead_here(api: Api, client: TestClient) -> None:
+    api.create()
+    for site in ("cross-site", "same-site", "nonsense"):
+        for mode in ("no-cors", "cors", "websocket", None):
+            headers = {"Sec-Fetch-Site": site} | ({"Sec-Fetch-Mode": mode} if mode else {})
+            for path in (api.base, "/v1/studies/nobody", "/docs", "/metrics", "/healthz"):  # equally: it learns nothing
+                problem(client.get(path, headers=headers), 403, "foreign-origin")
+        link = {"Sec-Fetch-Site": site, "Sec-Fetch-Mode": "navigate"}
+        assert client.get("/docs", headers=link).status_code == 200
+        problem(client.post(f"{api.base}/ask", headers=link), 403, "foreign-origin")  # a form that leads here
+    for site in ("none", "same-origin"):
+        assert client.get(api.base, headers={"Sec-Fetch-Site": site, "Sec-Fetch-Mode": "cors"}).status_code == 200
+    assert api.counts() == {}
+
+
+def test_no_answer_invites_a_foreign_page(api: Api, client: TestClient) -> None:
+    preflight = {"Origin": "http://evil.example", "Access-Control-Request-Method": "POST"}
+    for response in (client.options(f"{api.base}/ask", headers=preflight), client.get("/v1/me"), client.get("/docs")):
+        assert not [name for name in response.headers if name.startswith("access-control-")]
+        assert "set-cookie" not in response.headers
+
+
+def test_a_form_of_an_old_browser_without_origin_writes_nothing(api: Api, client: TestClient) -> None:
+    api.create()
+    for kind in ("text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x"):
+        headers = {"Content-Type": kind}
+        problem(client.post(f"{api.base}/ask", content=b'{"count": 1}', headers=headers), 415)
+    assert api.counts() == {}
+
+
 def test_every_answer_has_a_request_id_and_a_given_one_comes_back(client: TestClient) -> None:
     assert client.get("/healthz", headers={"X-Request-Id": "abc.DEF-1_2"}).headers["x-request-id"] == "abc.DEF-1_2"
     first, second = (client.get("/nothing").headers["x-request-id"] for _ in range(2))
