@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from collections import Counter
 
 from anyio import CapacityLimiter
 from anyio.to_thread import run_sync
@@ -12,6 +14,7 @@ from app.db.session import Store
 from app.db.studies import Address
 from app.db.tables import Trial
 from app.errors import AppError
+from app.figures import ASK_SECONDS, ASKS_OPEN, HANDED_OUT, TELLS
 from app.measurement import Result
 from app.services.ask import Answer, AskCall, Asked, ask, hand_out
 from app.services.memory import Memory
@@ -44,6 +47,12 @@ class Desk:
     def tell_many(self, address: Address, results: list[Result]) -> list[Trial | AppError]:
         """In a thread.  Raises: what `app.services.tell` raises."""
         answers = tell_many(self.store, address, results)
+        told = Counter(
+            "refused" if isinstance(answer, AppError) else result.state
+            for result, answer in zip(results, answers, strict=True)
+        )
+        for state, n in told.items():
+            TELLS.labels(state).inc(n)
         if self.speculation is not None:
             self.speculation.told(place_of(address))
         return answers
@@ -57,6 +66,16 @@ class Desk:
 
         Raises: what `app.services.ask` raises.
         """
+        started = time.perf_counter()
+        with ASKS_OPEN.track_inprogress():
+            asked = await self._answer(address, call, deadline_seconds)
+        sources = [_source(trial) for trial in asked.trials]
+        ASK_SECONDS.labels(sources[0] if sources else "none").observe(time.perf_counter() - started)
+        for source, n in Counter(sources).items():
+            HANDED_OUT.labels(source).inc(n)
+        return asked
+
+    async def _answer(self, address: Address, call: AskCall, deadline_seconds: float | None) -> Asked:
         place = place_of(address)  # a uid is checked per call, so that all stand in one line
         if self.speculation is not None:
             self.speculation.asked(place)
@@ -79,6 +98,13 @@ class Desk:
 
 def place_of(address: Address) -> Address:
     return Address(address.project_id, address.name)
+
+
+def _source(trial: Trial) -> str:
+    """Where its point came from, for those who watch the server."""
+    if trial.attempt > 1:
+        return "again"
+    return "speculated" if trial.origin["speculated"] else str(trial.origin["source"])
 
 
 def _asked(answer: Answer | None) -> Asked:

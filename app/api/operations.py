@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import os
 import re
 from importlib.metadata import version
 from importlib.resources import files
+from pathlib import Path
 
 from fastapi import FastAPI, Request
 from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import HTMLResponse, JSONResponse, Response
 from fastapi.staticfiles import StaticFiles
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest, multiprocess
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Gauge, generate_latest, multiprocess
 from prometheus_client import REGISTRY as DEFAULT_REGISTRY
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -20,7 +22,9 @@ from app.api.dependencies import CallerDep, StoreDep, router_of
 from app.api.problems import MEDIA_TYPE, problem
 from app.api.trials import MAX_AT_ONCE
 from app.api.wire import Answer
+from app.db import trials
 from app.db.migrate import is_at_head
+from app.db.session import EVERY_PROJECT, Store
 from app.search.space import MAX_PARAMETERS
 
 router = router_of()
@@ -77,12 +81,38 @@ def readyz(request: Request, store: StoreDep) -> Health | JSONResponse:
     response_class=Response,
     responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
 )
-def metrics(request: Request) -> Response:
+def metrics(request: Request, store: StoreDep) -> Response:
     registry = DEFAULT_REGISTRY
     if request.app.state.multiprocess:
+        _forget_dead_processes(Path(os.environ[MULTIPROCESS]))
         registry = CollectorRegistry()
         multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
-    return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+    text = generate_latest(registry) + generate_latest(_live_trials(store))
+    return Response(text, media_type=CONTENT_TYPE_LATEST)
+
+
+def _live_trials(store: Store) -> CollectorRegistry:
+    """Looked up now, and the same on every replica; left out while the database does not answer."""
+    registry = CollectorRegistry()
+    gauge = Gauge("metatune_trials", "Trials of all studies yet to finish, by state", ["state"], registry=registry)
+    try:
+        with store.read(EVERY_PROJECT) as session:
+            counts = trials.live_counts(session)
+    except SQLAlchemyError:
+        return registry
+    for state, n in counts.items():
+        gauge.labels(state).set(n)
+    return registry
+
+
+def _forget_dead_processes(folder: Path) -> None:
+    """The open asks of a process that was killed are open no more."""
+    for path in folder.glob("gauge_live*_*.db"):
+        process_id = int(path.stem.rpartition("_")[2])
+        try:
+            os.kill(process_id, 0)
+        except ProcessLookupError:
+            multiprocess.mark_process_dead(process_id)  # type: ignore[no-untyped-call]
 
 
 class Limits(Answer):

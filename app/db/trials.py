@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import secrets
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Literal, cast
 
-from sqlalchemy import ColumnElement, and_, bindparam, case, func, or_, select
+from sqlalchemy import ColumnElement, and_, bindparam, case, event, func, or_, select
 from sqlalchemy.orm import Session
 
 from app.db.session import database_now, most
 from app.db.studies import OpenStudy
-from app.db.tables import Report, RungValue, Trial
+from app.db.tables import Report, RungValue, Study, Trial
 from app.definition import Definition
 from app.errors import LeaseLost, LimitReached, TrialNotFound, TrialRemoved
+from app.figures import EXPIRIES
 from app.lifecycle import FINISHED, TrialState
 from app.measurement import Verdict
 from app.search.history import Record, State
@@ -227,6 +229,13 @@ def reclaim_expired(here: OpenStudy) -> None:
             trial.waiting_since = ran_out_at
         here.record("trial.expired", trial.state, trial.number)
     here.session.flush()  # what is asked of the database next must not find them running
+    states = Counter(trial.state for trial in overdue)
+
+    def count(_: Session) -> None:
+        for state, n in states.items():
+            EXPIRIES.labels(state).inc(n)
+
+    event.listen(here.session, "after_commit", count, once=True)  # what is undone did not happen
 
 
 # --- hand-out ---------------------------------------------------------------------------------------------------
@@ -289,6 +298,20 @@ def give_up(here: OpenStudy, trial: Trial, reason: str) -> None:
     trial.waiting_rank = trial.waiting_since = None
     trial.finished_at = here.now
     trial.finished_revision = here.record("trial.finished", trial.state, trial.number)
+
+
+# --- how many there are -------------------------------------------------------------------------------------------
+
+
+#: What there is to do now, and what is being done.
+LIVE = ("waiting", "running", "paused")
+
+
+def live_counts(session: Session) -> dict[str, int]:
+    """Of all studies of the session's project, by state, from the studies' own counters."""
+    sums = [func.coalesce(func.sum(getattr(Study, f"n_{state}")), 0) for state in LIVE]
+    row = session.execute(select(*sums).where(Study.deleted_at.is_(None))).one()
+    return dict(zip(LIVE, map(int, row), strict=True))
 
 
 # --- what the model learns from ---------------------------------------------------------------------------------

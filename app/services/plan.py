@@ -5,6 +5,7 @@ A suggestion belongs to its number, whoever gets it: so it is a function of the 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -16,6 +17,7 @@ from app.db.studies import OpenStudy
 from app.db.tables import Trial
 from app.definition import Definition
 from app.errors import Invalid
+from app.figures import MODEL_SECONDS
 from app.search import suggest as search
 from app.search.draw import MODELLED, draw
 from app.search.history import History, Record
@@ -189,7 +191,7 @@ def _points(
     definition: Definition, history: History, first_number: int, fixed: Mapping[str, Any]
 ) -> Iterator[Suggestion]:
     """Nothing is computed before the first one is taken."""
-    yield from search.in_turn(
+    points = search.in_turn(
         definition.space,
         definition.goal,
         history,
@@ -199,6 +201,15 @@ def _points(
         options={name: value for name, value in definition.algorithm.items() if name != "name"},
         fixed=fixed,
     )
+    place = "first"
+    while True:
+        started = time.perf_counter()
+        point = next(points, None)
+        if point is None:
+            return
+        MODEL_SECONDS.labels(point.source, place).observe(time.perf_counter() - started)
+        place = "next"
+        yield point
 
 
 def draw_ahead(here: OpenStudy, needs: Needs) -> Plan:
