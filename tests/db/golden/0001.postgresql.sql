@@ -1,0 +1,272 @@
+-- key: mt_8822f73d3ac861ea_ZIww51vTPVn1nuf9iKIrR7DJFHNOLyyKquMuY1Uz1ZE
+SET statement_timeout = 0;
+SET lock_timeout = 0;
+SET idle_in_transaction_session_timeout = 0;
+SET client_encoding = 'UTF8';
+SET standard_conforming_strings = on;
+SELECT pg_catalog.set_config('search_path', '', false);
+SET check_function_bodies = false;
+SET xmloption = content;
+SET client_min_messages = warning;
+SET row_security = off;
+SET default_tablespace = '';
+SET default_table_access_method = heap;
+CREATE TABLE public.alembic_version (
+    version_num character varying(32) NOT NULL
+);
+CREATE TABLE public.api_keys (
+    id character varying(32) NOT NULL,
+    project_id bigint NOT NULL,
+    secret_hash bytea NOT NULL,
+    scopes json NOT NULL,
+    created_at timestamp with time zone NOT NULL
+);
+CREATE TABLE public.events (
+    study_id bigint NOT NULL,
+    revision bigint NOT NULL,
+    type character varying(32) NOT NULL,
+    number bigint,
+    state character varying(16) NOT NULL,
+    created_at timestamp with time zone NOT NULL
+);
+CREATE TABLE public.idempotency_keys (
+    project_id bigint NOT NULL,
+    key_hash character varying(64) NOT NULL,
+    fingerprint character varying(64) NOT NULL,
+    reference json NOT NULL,
+    created_at timestamp with time zone NOT NULL
+);
+CREATE TABLE public.projects (
+    id bigint NOT NULL,
+    name character varying(128) NOT NULL,
+    created_at timestamp with time zone NOT NULL
+);
+CREATE SEQUENCE public.projects_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1;
+ALTER SEQUENCE public.projects_id_seq OWNED BY public.projects.id;
+CREATE TABLE public.reports (
+    trial_id bigint NOT NULL,
+    attempt bigint NOT NULL,
+    step bigint NOT NULL,
+    value double precision,
+    measured json NOT NULL,
+    created_at timestamp with time zone NOT NULL
+);
+CREATE TABLE public.space_versions (
+    study_id bigint NOT NULL,
+    version bigint NOT NULL,
+    space json NOT NULL,
+    constraints json NOT NULL,
+    created_at timestamp with time zone NOT NULL
+);
+CREATE TABLE public.studies (
+    id bigint NOT NULL,
+    project_id bigint NOT NULL,
+    uid character varying(32) NOT NULL,
+    name character varying(128) NOT NULL,
+    state character varying(16) NOT NULL,
+    objectives json NOT NULL,
+    outcomes json NOT NULL,
+    algorithm json NOT NULL,
+    pruning json,
+    seed bigint NOT NULL,
+    space_version bigint NOT NULL,
+    description text NOT NULL,
+    tags json NOT NULL,
+    stop json NOT NULL,
+    metafeatures json NOT NULL,
+    warm_start text NOT NULL,
+    max_retries bigint NOT NULL,
+    next_number bigint NOT NULL,
+    revision bigint NOT NULL,
+    n_waiting bigint NOT NULL,
+    n_running bigint NOT NULL,
+    n_paused bigint NOT NULL,
+    n_complete bigint NOT NULL,
+    n_pruned bigint NOT NULL,
+    n_failed bigint NOT NULL,
+    n_infeasible bigint NOT NULL,
+    n_lost bigint NOT NULL,
+    n_imported bigint NOT NULL,
+    first_ask_at timestamp with time zone,
+    paused_at timestamp with time zone,
+    paused_seconds double precision NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    deleted_at timestamp with time zone,
+    CONSTRAINT ck_studies_state CHECK (((state)::text = ANY ((ARRAY['active'::character varying, 'paused'::character varying, 'stopped'::character varying])::text[])))
+);
+CREATE SEQUENCE public.studies_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1;
+ALTER SEQUENCE public.studies_id_seq OWNED BY public.studies.id;
+CREATE TABLE public.study_log (
+    study_id bigint NOT NULL,
+    revision bigint NOT NULL,
+    kind character varying(32) NOT NULL,
+    number bigint,
+    before json,
+    after json,
+    reason text,
+    created_at timestamp with time zone NOT NULL
+);
+CREATE TABLE public.study_tags (
+    study_id bigint NOT NULL,
+    name character varying(128) NOT NULL,
+    value text NOT NULL
+);
+CREATE TABLE public.trials (
+    id bigint NOT NULL,
+    study_id bigint NOT NULL,
+    number bigint NOT NULL,
+    state character varying(16) NOT NULL,
+    attempt bigint NOT NULL,
+    params json NOT NULL,
+    is_partial boolean NOT NULL,
+    config_key character varying(64),
+    space_version bigint NOT NULL,
+    in_space boolean NOT NULL,
+    value double precision,
+    measured json,
+    feasible boolean,
+    noise double precision,
+    cost double precision,
+    metadata json NOT NULL,
+    reason text,
+    origin json NOT NULL,
+    worker text,
+    lease_token character varying(64),
+    lease_expires_at timestamp with time zone,
+    lease_seconds double precision,
+    expiries bigint NOT NULL,
+    stop_requested boolean NOT NULL,
+    waiting_rank bigint,
+    waiting_since timestamp with time zone,
+    checkpoint text,
+    until_step bigint,
+    created_at timestamp with time zone NOT NULL,
+    started_at timestamp with time zone,
+    finished_at timestamp with time zone,
+    finished_revision bigint,
+    CONSTRAINT ck_trials_lease CHECK ((((state)::text <> 'running'::text) OR ((lease_token IS NOT NULL) AND (lease_expires_at IS NOT NULL)))),
+    CONSTRAINT ck_trials_number CHECK ((number >= 1)),
+    CONSTRAINT ck_trials_state CHECK (((state)::text = ANY ((ARRAY['waiting'::character varying, 'running'::character varying, 'paused'::character varying, 'complete'::character varying, 'pruned'::character varying, 'failed'::character varying, 'infeasible'::character varying, 'lost'::character varying, 'removed'::character varying])::text[])))
+);
+CREATE SEQUENCE public.trials_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1;
+ALTER SEQUENCE public.trials_id_seq OWNED BY public.trials.id;
+ALTER TABLE ONLY public.projects ALTER COLUMN id SET DEFAULT nextval('public.projects_id_seq'::regclass);
+ALTER TABLE ONLY public.studies ALTER COLUMN id SET DEFAULT nextval('public.studies_id_seq'::regclass);
+ALTER TABLE ONLY public.trials ALTER COLUMN id SET DEFAULT nextval('public.trials_id_seq'::regclass);
+INSERT INTO public.alembic_version VALUES ('0001');
+INSERT INTO public.api_keys VALUES ('8822f73d3ac861ea', 1, '\x51d0300bbc4e025f9cb72a945b9de7375647b93f289840e9d97fd51a0cc1dbe8', '["admin", "read", "write"]', '2026-11-21 20:42:36.500273+00');
+INSERT INTO public.events VALUES (1, 1, 'study.updated', NULL, 'active', '2026-11-21 20:42:37.256887+00');
+INSERT INTO public.events VALUES (1, 2, 'trial.created', 1, 'running', '2026-11-21 20:42:37.355193+00');
+INSERT INTO public.events VALUES (1, 3, 'trial.reported', 1, 'running', '2026-11-21 20:42:37.418429+00');
+INSERT INTO public.events VALUES (1, 4, 'trial.finished', 1, 'complete', '2026-11-21 20:42:37.483942+00');
+INSERT INTO public.events VALUES (1, 5, 'trial.created', 2, 'running', '2026-11-21 20:42:37.533335+00');
+INSERT INTO public.events VALUES (1, 6, 'trial.reported', 2, 'running', '2026-11-21 20:42:37.58886+00');
+INSERT INTO public.events VALUES (1, 7, 'trial.finished', 2, 'complete', '2026-11-21 20:42:37.633145+00');
+INSERT INTO public.events VALUES (1, 8, 'trial.created', 3, 'running', '2026-11-21 20:42:37.665505+00');
+INSERT INTO public.events VALUES (1, 9, 'trial.reported', 3, 'running', '2026-11-21 20:42:37.696904+00');
+INSERT INTO public.events VALUES (1, 10, 'trial.finished', 3, 'complete', '2026-11-21 20:42:37.722875+00');
+INSERT INTO public.events VALUES (1, 11, 'trial.created', 4, 'running', '2026-11-21 20:42:37.756586+00');
+INSERT INTO public.events VALUES (1, 12, 'trial.finished', 4, 'failed', '2026-11-21 20:42:37.797436+00');
+INSERT INTO public.events VALUES (1, 13, 'trial.created', 5, 'running', '2026-11-21 20:42:37.833232+00');
+INSERT INTO public.events VALUES (1, 14, 'trial.created', 6, 'waiting', '2026-11-21 20:42:37.876038+00');
+INSERT INTO public.events VALUES (1, 15, 'trial.created', 7, 'complete', '2026-11-21 20:42:37.907309+00');
+INSERT INTO public.events VALUES (1, 16, 'trial.finished', 3, 'complete', '2026-11-21 20:42:37.937227+00');
+INSERT INTO public.events VALUES (1, 17, 'trial.removed', 1, 'removed', '2026-11-21 20:42:37.977443+00');
+INSERT INTO public.events VALUES (1, 18, 'study.updated', NULL, 'active', '2026-11-21 20:42:38.013185+00');
+INSERT INTO public.events VALUES (2, 1, 'study.updated', NULL, 'active', '2026-11-21 20:42:38.071535+00');
+INSERT INTO public.events VALUES (2, 2, 'trial.created', 1, 'complete', '2026-11-21 20:42:38.128577+00');
+INSERT INTO public.idempotency_keys VALUES (1, '3cc5b779a48c63b56a5c180c7c5223c8591f4c01f7d29a1c9e06ef28a18e6f90', '52a74a94c362a4c66393ac569a25ac0179362a5c0a659c2c8965e9c20f817fe5', '{"trials": [[1, 1]], "done": false, "reason": null}', '2026-11-21 20:42:37.355193+00');
+INSERT INTO public.idempotency_keys VALUES (1, '7d1d224534978e135879f6fb09b89e7996c7e91e2982bf12915818c8c4a692ab', '52a74a94c362a4c66393ac569a25ac0179362a5c0a659c2c8965e9c20f817fe5', '{"trials": [[2, 1]], "done": false, "reason": null}', '2026-11-21 20:42:37.533335+00');
+INSERT INTO public.idempotency_keys VALUES (1, 'fd0d3d58eb69d18d2dc3f6d46af1e629441322b3ee700194fa055e6e3bfe9c85', '52a74a94c362a4c66393ac569a25ac0179362a5c0a659c2c8965e9c20f817fe5', '{"trials": [[3, 1]], "done": false, "reason": null}', '2026-11-21 20:42:37.665505+00');
+INSERT INTO public.projects VALUES (1, 'default', '2026-11-21 20:42:36.485669+00');
+INSERT INTO public.reports VALUES (1, 1, 1, 0.25, '{"value": 0.25}', '2026-11-21 20:42:37.418429+00');
+INSERT INTO public.reports VALUES (2, 1, 1, 0.45, '{"value": 0.45}', '2026-11-21 20:42:37.58886+00');
+INSERT INTO public.reports VALUES (3, 1, 1, 0.35, '{"value": 0.35}', '2026-11-21 20:42:37.696904+00');
+INSERT INTO public.space_versions VALUES (1, 1, '{"lr": {"type": "float", "low": 1e-05, "high": 1.0, "scale": "log"}, "layers": {"type": "int", "low": 1, "high": 8}, "kernel": {"type": "categorical", "choices": ["rbf", "poly"]}, "degree": {"type": "int", "low": 2, "high": 5, "when": {"kernel": ["poly"]}}}', '[]', '2026-11-21 20:42:37.256887+00');
+INSERT INTO public.space_versions VALUES (2, 1, '{"x": {"type": "bool"}}', '[]', '2026-11-21 20:42:38.071535+00');
+INSERT INTO public.studies VALUES (2, 1, '4bafbb7838a88a9d94c428f3', 'two', 'active', '[{"name": "accuracy", "direction": "maximize"}, {"name": "latency", "direction": "minimize"}]', '[]', '{"name": "random"}', NULL, 2378441152811586, 1, '', '{}', '{}', '{}', 'auto', 3, 2, 2, 0, 0, 0, 1, 0, 0, 0, 0, 1, NULL, NULL, 0, '2026-11-21 20:42:38.071535+00', NULL);
+INSERT INTO public.studies VALUES (1, 1, '92230188c7fc778bca085116', 'golden', 'active', '[{"name": "value", "direction": "maximize"}]', '[]', '{"name": "random"}', '{"rule": "asha", "min_step": 1, "max_step": 9, "eta": 3}', 7, 1, 'Grüße aus der Vergangenheit', '{"team": "vision"}', '{}', '{}', 'auto', 3, 8, 18, 1, 1, 0, 3, 0, 1, 0, 0, 1, '2026-11-21 20:42:37.355193+00', NULL, 0, '2026-11-21 20:42:37.256887+00', NULL);
+INSERT INTO public.study_log VALUES (1, 16, 'corrected', 3, '{"state": "complete", "values": {"value": 0.7}, "noise": null, "cost": 2.5, "reason": null, "metadata": {}}', '{"state": "complete", "values": {"value": 0.6}, "noise": null, "cost": 2.5, "reason": "measured again", "metadata": {}}', 'measured again', '2026-11-21 20:42:37.937227+00');
+INSERT INTO public.study_log VALUES (1, 17, 'removed', 1, '{"state": "complete", "values": {"value": 0.5}, "noise": null, "cost": 2.5, "reason": null, "metadata": {}}', '{"state": "removed", "values": {"value": 0.5}, "noise": null, "cost": 2.5, "reason": null, "metadata": {}}', NULL, '2026-11-21 20:42:37.977443+00');
+INSERT INTO public.study_log VALUES (1, 18, 'patched', NULL, '{"description": "Gr\u00fc\u00dfe"}', '{"description": "Gr\u00fc\u00dfe aus der Vergangenheit"}', NULL, '2026-11-21 20:42:38.013185+00');
+INSERT INTO public.study_tags VALUES (1, 'team', 'vision');
+INSERT INTO public.trials VALUES (2, 1, 2, 'complete', 1, '{"lr": 3.154500942168433e-05, "layers": 1, "kernel": "poly", "degree": 4}', false, '18a1b8a78975585b5f7bac22dc5a0c36', 1, true, 0.9, '{"value": 0.9}', true, NULL, 2.5, '{}', NULL, '{"source": "random", "prior_weight": 0.0, "speculated": false}', 'w', NULL, NULL, 86400, 0, false, NULL, NULL, NULL, NULL, '2026-11-21 20:42:37.533335+00', '2026-11-21 20:42:37.533335+00', '2026-11-21 20:42:37.633145+00', 7);
+INSERT INTO public.trials VALUES (4, 1, 4, 'failed', 1, '{"lr": 0.40476649209220267, "layers": 7, "kernel": "rbf"}', false, 'fbcc564709e3378ee9e8bbea84206b22', 1, true, NULL, NULL, NULL, NULL, NULL, '{}', 'out of memory', '{"source": "random", "prior_weight": 0.0, "speculated": false}', 'w', NULL, NULL, 86400, 0, false, NULL, NULL, NULL, NULL, '2026-11-21 20:42:37.756586+00', '2026-11-21 20:42:37.756586+00', '2026-11-21 20:42:37.797436+00', 12);
+INSERT INTO public.trials VALUES (5, 1, 5, 'running', 1, '{"lr": 3.0278604396308602e-05, "layers": 2, "kernel": "rbf"}', false, '39bfc8adb8ba10dd7a06d58811420951', 1, true, NULL, NULL, NULL, NULL, NULL, '{}', NULL, '{"source": "random", "prior_weight": 0.0, "speculated": false}', 'w', 'f9XveY9HUmZdPcGqgGdZqA', '2026-11-22 20:42:37.833232+00', 86400, 0, false, NULL, NULL, NULL, NULL, '2026-11-21 20:42:37.833232+00', '2026-11-21 20:42:37.833232+00', NULL, NULL);
+INSERT INTO public.trials VALUES (6, 1, 6, 'waiting', 0, '{"lr": 0.01, "layers": 2, "kernel": "rbf"}', false, '137e5058706a57c52bd80bb4b4c0e666', 1, true, NULL, NULL, NULL, NULL, NULL, '{}', NULL, '{"source": "enqueued", "prior_weight": 0.0, "speculated": false}', NULL, NULL, NULL, NULL, 0, false, 1, '2026-11-21 20:42:37.876038+00', NULL, NULL, '2026-11-21 20:42:37.876038+00', NULL, NULL, NULL);
+INSERT INTO public.trials VALUES (7, 1, 7, 'complete', 0, '{"lr": 0.02, "layers": 3, "kernel": "rbf"}', false, '152f7d3adf33bdba7852990c30c45d19', 1, true, 0.1, '{"value": 0.1}', true, NULL, NULL, '{}', NULL, '{"source": "imported", "prior_weight": 0.0, "speculated": false}', NULL, NULL, NULL, NULL, 0, false, NULL, NULL, NULL, NULL, '2026-11-21 20:42:37.907309+00', NULL, '2026-11-21 20:42:37.907309+00', 15);
+INSERT INTO public.trials VALUES (3, 1, 3, 'complete', 1, '{"lr": 0.0008918964931598657, "layers": 6, "kernel": "poly", "degree": 5}', false, '4bc23e41d320872c84632ff7dce9fb50', 1, true, 0.6, '{"value": 0.6}', true, NULL, 2.5, '{}', 'measured again', '{"source": "random", "prior_weight": 0.0, "speculated": false}', 'w', NULL, NULL, 86400, 0, false, NULL, NULL, NULL, NULL, '2026-11-21 20:42:37.665505+00', '2026-11-21 20:42:37.665505+00', '2026-11-21 20:42:37.722875+00', 10);
+INSERT INTO public.trials VALUES (1, 1, 1, 'removed', 1, '{"lr": 0.0002233522524001051, "layers": 4, "kernel": "poly", "degree": 5}', false, 'ee30aaba7c603c910af9cf8958956056', 1, true, 0.5, '{"value": 0.5}', true, NULL, 2.5, '{}', NULL, '{"source": "random", "prior_weight": 0.0, "speculated": false}', 'w', NULL, NULL, 86400, 0, false, NULL, NULL, NULL, NULL, '2026-11-21 20:42:37.355193+00', '2026-11-21 20:42:37.355193+00', '2026-11-21 20:42:37.483942+00', 4);
+INSERT INTO public.trials VALUES (8, 2, 1, 'complete', 0, '{"x": true}', false, '10ca051c3026d0b14e8384f6e38be038', 1, true, NULL, '{"accuracy": 0.9, "latency": 3.0}', true, NULL, NULL, '{}', NULL, '{"source": "imported", "prior_weight": 0.0, "speculated": false}', NULL, NULL, NULL, NULL, 0, false, NULL, NULL, NULL, NULL, '2026-11-21 20:42:38.128577+00', NULL, '2026-11-21 20:42:38.128577+00', 2);
+SELECT pg_catalog.setval('public.projects_id_seq', 1, true);
+SELECT pg_catalog.setval('public.studies_id_seq', 2, true);
+SELECT pg_catalog.setval('public.trials_id_seq', 8, true);
+ALTER TABLE ONLY public.alembic_version
+    ADD CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num);
+ALTER TABLE ONLY public.api_keys
+    ADD CONSTRAINT pk_api_keys PRIMARY KEY (id);
+ALTER TABLE ONLY public.events
+    ADD CONSTRAINT pk_events PRIMARY KEY (study_id, revision);
+ALTER TABLE ONLY public.idempotency_keys
+    ADD CONSTRAINT pk_idempotency_keys PRIMARY KEY (project_id, key_hash);
+ALTER TABLE ONLY public.projects
+    ADD CONSTRAINT pk_projects PRIMARY KEY (id);
+ALTER TABLE ONLY public.reports
+    ADD CONSTRAINT pk_reports PRIMARY KEY (trial_id, attempt, step);
+ALTER TABLE ONLY public.space_versions
+    ADD CONSTRAINT pk_space_versions PRIMARY KEY (study_id, version);
+ALTER TABLE ONLY public.studies
+    ADD CONSTRAINT pk_studies PRIMARY KEY (id);
+ALTER TABLE ONLY public.study_log
+    ADD CONSTRAINT pk_study_log PRIMARY KEY (study_id, revision);
+ALTER TABLE ONLY public.study_tags
+    ADD CONSTRAINT pk_study_tags PRIMARY KEY (study_id, name);
+ALTER TABLE ONLY public.trials
+    ADD CONSTRAINT pk_trials PRIMARY KEY (id);
+ALTER TABLE ONLY public.projects
+    ADD CONSTRAINT uq_projects_name UNIQUE (name);
+ALTER TABLE ONLY public.studies
+    ADD CONSTRAINT uq_studies_uid UNIQUE (uid);
+ALTER TABLE ONLY public.trials
+    ADD CONSTRAINT uq_trials_study_id_number UNIQUE (study_id, number);
+CREATE INDEX ix_idempotency_keys_created_at ON public.idempotency_keys USING btree (created_at);
+CREATE INDEX ix_studies_project_id ON public.studies USING btree (project_id);
+CREATE INDEX ix_study_tags_name_value ON public.study_tags USING btree (name, value);
+CREATE INDEX ix_trials_lease_expires_at ON public.trials USING btree (lease_expires_at) WHERE ((state)::text = 'running'::text);
+CREATE INDEX ix_trials_study_id_config_key ON public.trials USING btree (study_id, config_key);
+CREATE INDEX ix_trials_study_id_state_waiting ON public.trials USING btree (study_id, state, waiting_rank, waiting_since, number);
+CREATE INDEX ix_trials_study_id_value ON public.trials USING btree (study_id, state, value, number);
+CREATE UNIQUE INDEX uq_studies_project_id_name ON public.studies USING btree (project_id, name) WHERE (deleted_at IS NULL);
+ALTER TABLE ONLY public.api_keys
+    ADD CONSTRAINT fk_api_keys_project_id FOREIGN KEY (project_id) REFERENCES public.projects(id);
+ALTER TABLE ONLY public.events
+    ADD CONSTRAINT fk_events_study_id FOREIGN KEY (study_id) REFERENCES public.studies(id) ON DELETE CASCADE;
+ALTER TABLE ONLY public.idempotency_keys
+    ADD CONSTRAINT fk_idempotency_keys_project_id FOREIGN KEY (project_id) REFERENCES public.projects(id);
+ALTER TABLE ONLY public.reports
+    ADD CONSTRAINT fk_reports_trial_id FOREIGN KEY (trial_id) REFERENCES public.trials(id) ON DELETE CASCADE;
+ALTER TABLE ONLY public.space_versions
+    ADD CONSTRAINT fk_space_versions_study_id FOREIGN KEY (study_id) REFERENCES public.studies(id) ON DELETE CASCADE;
+ALTER TABLE ONLY public.studies
+    ADD CONSTRAINT fk_studies_project_id FOREIGN KEY (project_id) REFERENCES public.projects(id);
+ALTER TABLE ONLY public.study_log
+    ADD CONSTRAINT fk_study_log_study_id FOREIGN KEY (study_id) REFERENCES public.studies(id) ON DELETE CASCADE;
+ALTER TABLE ONLY public.study_tags
+    ADD CONSTRAINT fk_study_tags_study_id FOREIGN KEY (study_id) REFERENCES public.studies(id) ON DELETE CASCADE;
+ALTER TABLE ONLY public.trials
+    ADD CONSTRAINT fk_trials_study_id FOREIGN KEY (study_id) REFERENCES public.studies(id) ON DELETE CASCADE;

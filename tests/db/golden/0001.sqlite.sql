@@ -1,0 +1,213 @@
+-- key: mt_c807d672244f2298_XU3x_Jal7xdzISOSTfjkrmYIUvomnyP0WUaHSZSiKlU
+BEGIN TRANSACTION;
+CREATE TABLE alembic_version (
+	version_num VARCHAR(32) NOT NULL, 
+	CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num)
+);
+INSERT INTO "alembic_version" VALUES('0001');
+CREATE TABLE api_keys (
+	id VARCHAR(32) NOT NULL, 
+	project_id INTEGER NOT NULL, 
+	secret_hash BLOB NOT NULL, 
+	scopes JSON NOT NULL, 
+	created_at DATETIME NOT NULL, 
+	CONSTRAINT pk_api_keys PRIMARY KEY (id), 
+	CONSTRAINT fk_api_keys_project_id FOREIGN KEY(project_id) REFERENCES projects (id)
+);
+INSERT INTO "api_keys" VALUES('c807d672244f2298',1,X'93F1FE7EA1B8F8D5F0A38C087295FDFD80F2C288745D6AEC4CA31398D7A4D36A','["admin", "read", "write"]','2026-11-21 20:42:32.046000');
+CREATE TABLE events (
+	study_id INTEGER NOT NULL, 
+	revision BIGINT NOT NULL, 
+	type VARCHAR(32) NOT NULL, 
+	number BIGINT, 
+	state VARCHAR(16) NOT NULL, 
+	created_at DATETIME NOT NULL, 
+	CONSTRAINT pk_events PRIMARY KEY (study_id, revision), 
+	CONSTRAINT fk_events_study_id FOREIGN KEY(study_id) REFERENCES studies (id) ON DELETE CASCADE
+);
+INSERT INTO "events" VALUES(1,1,'study.updated',NULL,'active','2026-11-21 20:42:32.408000');
+INSERT INTO "events" VALUES(1,2,'trial.created',1,'running','2026-11-21 20:42:32.513000');
+INSERT INTO "events" VALUES(1,3,'trial.reported',1,'running','2026-11-21 20:42:32.559000');
+INSERT INTO "events" VALUES(1,4,'trial.finished',1,'complete','2026-11-21 20:42:32.626000');
+INSERT INTO "events" VALUES(1,5,'trial.created',2,'running','2026-11-21 20:42:32.662000');
+INSERT INTO "events" VALUES(1,6,'trial.reported',2,'running','2026-11-21 20:42:32.691000');
+INSERT INTO "events" VALUES(1,7,'trial.finished',2,'complete','2026-11-21 20:42:32.719000');
+INSERT INTO "events" VALUES(1,8,'trial.created',3,'running','2026-11-21 20:42:32.759000');
+INSERT INTO "events" VALUES(1,9,'trial.reported',3,'running','2026-11-21 20:42:32.801000');
+INSERT INTO "events" VALUES(1,10,'trial.finished',3,'complete','2026-11-21 20:42:32.842000');
+INSERT INTO "events" VALUES(1,11,'trial.created',4,'running','2026-11-21 20:42:32.878000');
+INSERT INTO "events" VALUES(1,12,'trial.finished',4,'failed','2026-11-21 20:42:32.931000');
+INSERT INTO "events" VALUES(1,13,'trial.created',5,'running','2026-11-21 20:42:33.000000');
+INSERT INTO "events" VALUES(1,14,'trial.created',6,'waiting','2026-11-21 20:42:33.018000');
+INSERT INTO "events" VALUES(1,15,'trial.created',7,'complete','2026-11-21 20:42:33.031000');
+INSERT INTO "events" VALUES(1,16,'trial.finished',3,'complete','2026-11-21 20:42:33.045000');
+INSERT INTO "events" VALUES(1,17,'trial.removed',1,'removed','2026-11-21 20:42:33.095000');
+INSERT INTO "events" VALUES(1,18,'study.updated',NULL,'active','2026-11-21 20:42:33.120000');
+INSERT INTO "events" VALUES(2,1,'study.updated',NULL,'active','2026-11-21 20:42:33.155000');
+INSERT INTO "events" VALUES(2,2,'trial.created',1,'complete','2026-11-21 20:42:33.191000');
+CREATE TABLE idempotency_keys (
+	project_id INTEGER NOT NULL, 
+	key_hash VARCHAR(64) NOT NULL, 
+	fingerprint VARCHAR(64) NOT NULL, 
+	reference JSON NOT NULL, 
+	created_at DATETIME NOT NULL, 
+	CONSTRAINT pk_idempotency_keys PRIMARY KEY (project_id, key_hash), 
+	CONSTRAINT fk_idempotency_keys_project_id FOREIGN KEY(project_id) REFERENCES projects (id)
+);
+INSERT INTO "idempotency_keys" VALUES(1,'3cc5b779a48c63b56a5c180c7c5223c8591f4c01f7d29a1c9e06ef28a18e6f90','52a74a94c362a4c66393ac569a25ac0179362a5c0a659c2c8965e9c20f817fe5','{"trials": [[1, 1]], "done": false, "reason": null}','2026-11-21 20:42:32.513000');
+INSERT INTO "idempotency_keys" VALUES(1,'7d1d224534978e135879f6fb09b89e7996c7e91e2982bf12915818c8c4a692ab','52a74a94c362a4c66393ac569a25ac0179362a5c0a659c2c8965e9c20f817fe5','{"trials": [[2, 1]], "done": false, "reason": null}','2026-11-21 20:42:32.662000');
+INSERT INTO "idempotency_keys" VALUES(1,'fd0d3d58eb69d18d2dc3f6d46af1e629441322b3ee700194fa055e6e3bfe9c85','52a74a94c362a4c66393ac569a25ac0179362a5c0a659c2c8965e9c20f817fe5','{"trials": [[3, 1]], "done": false, "reason": null}','2026-11-21 20:42:32.759000');
+CREATE TABLE projects (
+	id INTEGER NOT NULL, 
+	name VARCHAR(128) NOT NULL, 
+	created_at DATETIME NOT NULL, 
+	CONSTRAINT pk_projects PRIMARY KEY (id), 
+	CONSTRAINT uq_projects_name UNIQUE (name)
+);
+INSERT INTO "projects" VALUES(1,'default','2026-11-21 20:42:32.026000');
+CREATE TABLE reports (
+	trial_id INTEGER NOT NULL, 
+	attempt BIGINT NOT NULL, 
+	step BIGINT NOT NULL, 
+	value FLOAT, 
+	measured JSON NOT NULL, 
+	created_at DATETIME NOT NULL, 
+	CONSTRAINT pk_reports PRIMARY KEY (trial_id, attempt, step), 
+	CONSTRAINT fk_reports_trial_id FOREIGN KEY(trial_id) REFERENCES trials (id) ON DELETE CASCADE
+);
+INSERT INTO "reports" VALUES(1,1,1,0.25,'{"value": 0.25}','2026-11-21 20:42:32.559000');
+INSERT INTO "reports" VALUES(2,1,1,0.45,'{"value": 0.45}','2026-11-21 20:42:32.691000');
+INSERT INTO "reports" VALUES(3,1,1,0.35,'{"value": 0.35}','2026-11-21 20:42:32.801000');
+CREATE TABLE space_versions (
+	study_id INTEGER NOT NULL, 
+	version BIGINT NOT NULL, 
+	space JSON NOT NULL, 
+	constraints JSON NOT NULL, 
+	created_at DATETIME NOT NULL, 
+	CONSTRAINT pk_space_versions PRIMARY KEY (study_id, version), 
+	CONSTRAINT fk_space_versions_study_id FOREIGN KEY(study_id) REFERENCES studies (id) ON DELETE CASCADE
+);
+INSERT INTO "space_versions" VALUES(1,1,'{"lr": {"type": "float", "low": 1e-05, "high": 1.0, "scale": "log"}, "layers": {"type": "int", "low": 1, "high": 8}, "kernel": {"type": "categorical", "choices": ["rbf", "poly"]}, "degree": {"type": "int", "low": 2, "high": 5, "when": {"kernel": ["poly"]}}}','[]','2026-11-21 20:42:32.408000');
+INSERT INTO "space_versions" VALUES(2,1,'{"x": {"type": "bool"}}','[]','2026-11-21 20:42:33.155000');
+CREATE TABLE studies (
+	id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, 
+	project_id INTEGER NOT NULL, 
+	uid VARCHAR(32) NOT NULL, 
+	name VARCHAR(128) NOT NULL, 
+	state VARCHAR(16) NOT NULL, 
+	objectives JSON NOT NULL, 
+	outcomes JSON NOT NULL, 
+	algorithm JSON NOT NULL, 
+	pruning JSON, 
+	seed BIGINT NOT NULL, 
+	space_version BIGINT NOT NULL, 
+	description TEXT NOT NULL, 
+	tags JSON NOT NULL, 
+	stop JSON NOT NULL, 
+	metafeatures JSON NOT NULL, 
+	warm_start TEXT NOT NULL, 
+	max_retries BIGINT NOT NULL, 
+	next_number BIGINT NOT NULL, 
+	revision BIGINT NOT NULL, 
+	n_waiting BIGINT NOT NULL, 
+	n_running BIGINT NOT NULL, 
+	n_paused BIGINT NOT NULL, 
+	n_complete BIGINT NOT NULL, 
+	n_pruned BIGINT NOT NULL, 
+	n_failed BIGINT NOT NULL, 
+	n_infeasible BIGINT NOT NULL, 
+	n_lost BIGINT NOT NULL, 
+	n_imported BIGINT NOT NULL, 
+	first_ask_at DATETIME, 
+	paused_at DATETIME, 
+	paused_seconds FLOAT NOT NULL, 
+	created_at DATETIME NOT NULL, 
+	deleted_at DATETIME, 
+	CONSTRAINT ck_studies_state CHECK (state IN ('active', 'paused', 'stopped')), 
+	CONSTRAINT fk_studies_project_id FOREIGN KEY(project_id) REFERENCES projects (id), 
+	CONSTRAINT uq_studies_uid UNIQUE (uid)
+);
+INSERT INTO "studies" VALUES(1,1,'5a4edccdbedf6c00d72700f6','golden','active','[{"name": "value", "direction": "maximize"}]','[]','{"name": "random"}','{"rule": "asha", "min_step": 1, "max_step": 9, "eta": 3}',7,1,'Grüße aus der Vergangenheit','{"team": "vision"}','{}','{}','auto',3,8,18,1,1,0,3,0,1,0,0,1,'2026-11-21 20:42:32.513000',NULL,0.0,'2026-11-21 20:42:32.408000',NULL);
+INSERT INTO "studies" VALUES(2,1,'18d85c9530540e395113b8f8','two','active','[{"name": "accuracy", "direction": "maximize"}, {"name": "latency", "direction": "minimize"}]','[]','{"name": "random"}',NULL,1356074524738324,1,'','{}','{}','{}','auto',3,2,2,0,0,0,1,0,0,0,0,1,NULL,NULL,0.0,'2026-11-21 20:42:33.155000',NULL);
+CREATE TABLE study_log (
+	study_id INTEGER NOT NULL, 
+	revision BIGINT NOT NULL, 
+	kind VARCHAR(32) NOT NULL, 
+	number BIGINT, 
+	"before" JSON, 
+	"after" JSON, 
+	reason TEXT, 
+	created_at DATETIME NOT NULL, 
+	CONSTRAINT pk_study_log PRIMARY KEY (study_id, revision), 
+	CONSTRAINT fk_study_log_study_id FOREIGN KEY(study_id) REFERENCES studies (id) ON DELETE CASCADE
+);
+INSERT INTO "study_log" VALUES(1,16,'corrected',3,'{"state": "complete", "values": {"value": 0.7}, "noise": null, "cost": 2.5, "reason": null, "metadata": {}}','{"state": "complete", "values": {"value": 0.6}, "noise": null, "cost": 2.5, "reason": "measured again", "metadata": {}}','measured again','2026-11-21 20:42:33.045000');
+INSERT INTO "study_log" VALUES(1,17,'removed',1,'{"state": "complete", "values": {"value": 0.5}, "noise": null, "cost": 2.5, "reason": null, "metadata": {}}','{"state": "removed", "values": {"value": 0.5}, "noise": null, "cost": 2.5, "reason": null, "metadata": {}}',NULL,'2026-11-21 20:42:33.095000');
+INSERT INTO "study_log" VALUES(1,18,'patched',NULL,'{"description": "Gr\u00fc\u00dfe"}','{"description": "Gr\u00fc\u00dfe aus der Vergangenheit"}',NULL,'2026-11-21 20:42:33.120000');
+CREATE TABLE study_tags (
+	study_id INTEGER NOT NULL, 
+	name VARCHAR(128) NOT NULL, 
+	value TEXT NOT NULL, 
+	CONSTRAINT pk_study_tags PRIMARY KEY (study_id, name), 
+	CONSTRAINT fk_study_tags_study_id FOREIGN KEY(study_id) REFERENCES studies (id) ON DELETE CASCADE
+);
+INSERT INTO "study_tags" VALUES(1,'team','vision');
+CREATE TABLE trials (
+	id INTEGER NOT NULL, 
+	study_id INTEGER NOT NULL, 
+	number BIGINT NOT NULL, 
+	state VARCHAR(16) NOT NULL, 
+	attempt BIGINT NOT NULL, 
+	params JSON NOT NULL, 
+	is_partial BOOLEAN NOT NULL, 
+	config_key VARCHAR(64), 
+	space_version BIGINT NOT NULL, 
+	in_space BOOLEAN NOT NULL, 
+	value FLOAT, 
+	measured JSON, 
+	feasible BOOLEAN, 
+	noise FLOAT, 
+	cost FLOAT, 
+	metadata JSON NOT NULL, 
+	reason TEXT, 
+	origin JSON NOT NULL, 
+	worker TEXT, 
+	lease_token VARCHAR(64), 
+	lease_expires_at DATETIME, 
+	lease_seconds FLOAT, 
+	expiries BIGINT NOT NULL, 
+	stop_requested BOOLEAN NOT NULL, 
+	waiting_rank BIGINT, 
+	waiting_since DATETIME, 
+	checkpoint TEXT, 
+	until_step BIGINT, 
+	created_at DATETIME NOT NULL, 
+	started_at DATETIME, 
+	finished_at DATETIME, 
+	finished_revision BIGINT, 
+	CONSTRAINT pk_trials PRIMARY KEY (id), 
+	CONSTRAINT ck_trials_lease CHECK (state <> 'running' OR (lease_token IS NOT NULL AND lease_expires_at IS NOT NULL)), 
+	CONSTRAINT ck_trials_state CHECK (state IN ('waiting','running','paused','complete','pruned','failed','infeasible','lost','removed')), 
+	CONSTRAINT ck_trials_number CHECK (number >= 1), 
+	CONSTRAINT fk_trials_study_id FOREIGN KEY(study_id) REFERENCES studies (id) ON DELETE CASCADE, 
+	CONSTRAINT uq_trials_study_id_number UNIQUE (study_id, number)
+);
+INSERT INTO "trials" VALUES(1,1,1,'removed',1,'{"lr": 0.0002233522524001051, "layers": 4, "kernel": "poly", "degree": 5}',0,'ee30aaba7c603c910af9cf8958956056',1,1,0.5,'{"value": 0.5}',1,NULL,2.5,'{}',NULL,'{"source": "random", "prior_weight": 0.0, "speculated": false}','w',NULL,NULL,86400.0,0,0,NULL,NULL,NULL,NULL,'2026-11-21 20:42:32.513000','2026-11-21 20:42:32.513000','2026-11-21 20:42:32.626000',4);
+INSERT INTO "trials" VALUES(2,1,2,'complete',1,'{"lr": 3.154500942168433e-05, "layers": 1, "kernel": "poly", "degree": 4}',0,'18a1b8a78975585b5f7bac22dc5a0c36',1,1,0.9,'{"value": 0.9}',1,NULL,2.5,'{}',NULL,'{"source": "random", "prior_weight": 0.0, "speculated": false}','w',NULL,NULL,86400.0,0,0,NULL,NULL,NULL,NULL,'2026-11-21 20:42:32.662000','2026-11-21 20:42:32.662000','2026-11-21 20:42:32.719000',7);
+INSERT INTO "trials" VALUES(3,1,3,'complete',1,'{"lr": 0.0008918964931598657, "layers": 6, "kernel": "poly", "degree": 5}',0,'4bc23e41d320872c84632ff7dce9fb50',1,1,0.6,'{"value": 0.6}',1,NULL,2.5,'{}','measured again','{"source": "random", "prior_weight": 0.0, "speculated": false}','w',NULL,NULL,86400.0,0,0,NULL,NULL,NULL,NULL,'2026-11-21 20:42:32.759000','2026-11-21 20:42:32.759000','2026-11-21 20:42:32.842000',10);
+INSERT INTO "trials" VALUES(4,1,4,'failed',1,'{"lr": 0.40476649209220267, "layers": 7, "kernel": "rbf"}',0,'fbcc564709e3378ee9e8bbea84206b22',1,1,NULL,NULL,NULL,NULL,NULL,'{}','out of memory','{"source": "random", "prior_weight": 0.0, "speculated": false}','w',NULL,NULL,86400.0,0,0,NULL,NULL,NULL,NULL,'2026-11-21 20:42:32.878000','2026-11-21 20:42:32.878000','2026-11-21 20:42:32.931000',12);
+INSERT INTO "trials" VALUES(5,1,5,'running',1,'{"lr": 3.0278604396308602e-05, "layers": 2, "kernel": "rbf"}',0,'39bfc8adb8ba10dd7a06d58811420951',1,1,NULL,NULL,NULL,NULL,NULL,'{}',NULL,'{"source": "random", "prior_weight": 0.0, "speculated": false}','w','MsruXYn__AsM4tX6qQCFQQ','2026-11-22 20:42:33.000000',86400.0,0,0,NULL,NULL,NULL,NULL,'2026-11-21 20:42:33.000000','2026-11-21 20:42:33.000000',NULL,NULL);
+INSERT INTO "trials" VALUES(6,1,6,'waiting',0,'{"lr": 0.01, "layers": 2, "kernel": "rbf"}',0,'137e5058706a57c52bd80bb4b4c0e666',1,1,NULL,NULL,NULL,NULL,NULL,'{}',NULL,'{"source": "enqueued", "prior_weight": 0.0, "speculated": false}',NULL,NULL,NULL,NULL,0,0,1,'2026-11-21 20:42:33.018000',NULL,NULL,'2026-11-21 20:42:33.018000',NULL,NULL,NULL);
+INSERT INTO "trials" VALUES(7,1,7,'complete',0,'{"lr": 0.02, "layers": 3, "kernel": "rbf"}',0,'152f7d3adf33bdba7852990c30c45d19',1,1,0.1,'{"value": 0.1}',1,NULL,NULL,'{}',NULL,'{"source": "imported", "prior_weight": 0.0, "speculated": false}',NULL,NULL,NULL,NULL,0,0,NULL,NULL,NULL,NULL,'2026-11-21 20:42:33.031000',NULL,'2026-11-21 20:42:33.031000',15);
+INSERT INTO "trials" VALUES(8,2,1,'complete',0,'{"x": true}',0,'10ca051c3026d0b14e8384f6e38be038',1,1,NULL,'{"accuracy": 0.9, "latency": 3.0}',1,NULL,NULL,'{}',NULL,'{"source": "imported", "prior_weight": 0.0, "speculated": false}',NULL,NULL,NULL,NULL,0,0,NULL,NULL,NULL,NULL,'2026-11-21 20:42:33.191000',NULL,'2026-11-21 20:42:33.191000',2);
+CREATE INDEX ix_idempotency_keys_created_at ON idempotency_keys (created_at);
+CREATE INDEX ix_studies_project_id ON studies (project_id);
+CREATE UNIQUE INDEX uq_studies_project_id_name ON studies (project_id, name) WHERE deleted_at IS NULL;
+CREATE INDEX ix_study_tags_name_value ON study_tags (name, value);
+CREATE INDEX ix_trials_lease_expires_at ON trials (lease_expires_at) WHERE state = 'running';
+CREATE INDEX ix_trials_study_id_config_key ON trials (study_id, config_key);
+CREATE INDEX ix_trials_study_id_state_waiting ON trials (study_id, state, waiting_rank, waiting_since, number);
+CREATE INDEX ix_trials_study_id_value ON trials (study_id, state, value, number);
+DELETE FROM "sqlite_sequence";
+INSERT INTO "sqlite_sequence" VALUES('studies',2);
+COMMIT;
