@@ -6,7 +6,7 @@ READY  := $(VENV)/.ready
 DATA   ?= data
 PORT   ?= 8000
 UV     := uv==0.13.8
-TYPED  := app clients/python/metatune $(wildcard benchmarks/*.py benchmarks/quality/peers/*.py migrations) \
+TYPED  := app tools clients/python/metatune $(wildcard benchmarks/*.py benchmarks/quality/peers/*.py migrations) \
 	$(filter-out %/core.py, $(wildcard benchmarks/quality/*.py))
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -73,6 +73,11 @@ lock:  ## pin every dependency again
 	build/lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 		--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" \
 		--constraint requirements.lock pyproject.toml --output-file requirements-api.lock
+
+.PHONY: sbom
+sbom:  ## list what an API process is made of, from the lock, as build/sbom.json (CycloneDX)
+	@mkdir -p build
+	$(PYTHON) tools/sbom.py requirements-api.lock > build/sbom.json
 
 clean:  ## remove the environment and everything built
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

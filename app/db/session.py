@@ -131,6 +131,7 @@ class Store:
             pool_size=pool_size,
             max_overflow=2 * pool_size,
             pool_timeout=LOCK_WAIT_SECONDS,
+            hide_parameters=True,  # or the text of an error, and so the log, would hold tokens and what callers wrote
             connect_args={"timeout": LOCK_WAIT_SECONDS, "check_same_thread": False}
             if self.is_sqlite
             else {"connect_timeout": 10, **NOTICE_CUTS},
