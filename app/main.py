@@ -14,6 +14,7 @@ from typing import Any
 from fastapi import FastAPI
 from starlette.middleware import Middleware
 
+from app import tracing
 from app.api import (
     audit,
     events,
@@ -76,6 +77,7 @@ def paces(settings: Settings) -> list[Middleware]:
 def create_app(settings: Settings | None = None) -> FastAPI:
     """The API on the database of the settings, which must be migrated (`metatune-server` does so at its start)."""
     settings = settings or Settings.from_environment()
+    traces = tracing.start(settings.traces) if settings.traces else None
     store = Store(settings.database, most=Most(settings.max_studies_per_project, settings.max_trials_per_study))
 
     @asynccontextmanager
@@ -99,6 +101,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             speculation.stop()
         upkeep.stop()
         store.dispose()
+        if traces is not None:
+            tracing.stop(traces)
 
     app = FastAPI(
         title="metatune",

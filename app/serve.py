@@ -16,7 +16,7 @@ import uvicorn
 from fastapi import FastAPI
 from uvicorn.supervisors import Multiprocess
 
-from app import log
+from app import log, tracing
 from app.cli import is_loopback
 from app.connections import Bounded
 from app.db import keys
@@ -44,6 +44,8 @@ def serve(settings: Settings, *, roles: str, insecure: bool) -> None:
     migrate(store)
     store.check()
     refuse_the_open(settings, store, insecure)
+    if settings.traces:
+        tracing.check()  # here, where somebody reads it
     store.dispose()
 
     if settings.workers > 1:  # before the metrics are imported by the workers

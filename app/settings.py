@@ -34,6 +34,8 @@ class Settings(BaseModel):
     #: Serve `/metrics` without a key.
     metrics_open: bool = False
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    #: Where traces go, as OTLP over HTTP: `http://collector:4318/v1/traces`; empty: none are made.
+    traces: Annotated[str, Field(pattern=r"^(https?://\S+)?$")] = ""
     max_body_bytes: Annotated[int, Field(ge=1024)] = 16 * 2**20
     max_json_depth: Annotated[int, Field(ge=8, le=200)] = 64
     #: Numbers, strings, lists, … of one body together: each takes far more memory than its few bytes there.

@@ -13,8 +13,8 @@ APP = Path(__file__).resolve().parents[1] / "app"
 #: Room → the parts of `app` it may import beside itself.
 ALLOWED = {
     "search": {"errors"},
-    "db": {"errors", "figures", "lifecycle", "definition", "measurement", "search"},
-    "services": {"errors", "figures", "lifecycle", "definition", "measurement", "search", "db"},
+    "db": {"errors", "figures", "tracing", "lifecycle", "definition", "measurement", "search"},
+    "services": {"errors", "figures", "tracing", "lifecycle", "definition", "measurement", "search", "db"},
 }
 NUMERIC = {"numpy", "scipy", "sklearn", "cmaes"}
 #: Services that are parts of one verb: `ask` is told in several modules.

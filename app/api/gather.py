@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Hashable, Sequence
+from contextvars import Context, copy_context
 from typing import Generic, TypeVar
 
 from anyio import CapacityLimiter
@@ -29,7 +30,7 @@ class Gather(Generic[Key, Item, Answer]):
         self.work = work
         self.limiter = CapacityLimiter(threads)
         self.at_once = at_once
-        self.lines: dict[Key, list[tuple[Item, asyncio.Future[Answer]]]] = {}
+        self.lines: dict[Key, list[tuple[Item, asyncio.Future[Answer], Context]]] = {}
         self.tasks: set[asyncio.Task[None]] = set()
 
     def submit(self, key: Key, item: Item) -> asyncio.Future[Answer]:
@@ -37,9 +38,9 @@ class Gather(Generic[Key, Item, Answer]):
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         line = self.lines.get(key)
         if line is not None:
-            line.append((item, future))
+            line.append((item, future, copy_context()))
             return future
-        self.lines[key] = [(item, future)]
+        self.lines[key] = [(item, future, copy_context())]
         task = asyncio.create_task(self._serve(key))
         self.tasks.add(task)  # the loop itself keeps only weak references
         task.add_done_callback(self.tasks.discard)
@@ -53,15 +54,17 @@ class Gather(Generic[Key, Item, Answer]):
                 batch, self.lines[key] = line[: self.at_once], line[self.at_once :]
                 await self._answer(key, batch)
         finally:
-            for _, future in self.lines.pop(key):
+            for _, future, _ in self.lines.pop(key):
                 future.cancel()
 
-    async def _answer(self, key: Key, batch: list[tuple[Item, asyncio.Future[Answer]]]) -> None:
+    async def _answer(self, key: Key, batch: list[tuple[Item, asyncio.Future[Answer], Context]]) -> None:
         try:
-            answers = await run_sync(self.work, key, [item for item, _ in batch], limiter=self.limiter)
+            items = [item for item, _, _ in batch]
+            first = batch[0][2]  # whose request the log and the traces name, of all that share the work
+            answers = await run_sync(first.run, self.work, key, items, limiter=self.limiter)
         except Exception as problem:  # of the whole piece: everybody hears it
             answers = [problem] * len(batch)
-        for (_, future), answer in zip(batch, answers, strict=True):
+        for (_, future, _), answer in zip(batch, answers, strict=True):
             if future.done():  # the caller has left
                 continue
             if isinstance(answer, Exception):

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from prometheus_client import Counter, Histogram
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app import tracing
 from app.api.problems import BadBody, problem
 
 logger = logging.getLogger("metatune.access")
@@ -67,18 +68,21 @@ class Observed:
                 ]
             await send(message)
 
-        try:
-            await self.app(scope, receive, sending)
-        finally:
-            seconds = time.perf_counter() - started
-            route = getattr(scope.get("route"), "path", "unmatched")  # a template: never what a caller typed
-            method = scope["method"] if scope["method"] in METHODS else "OTHER"
-            REQUESTS.labels(method, route, str(status)).inc()
-            SECONDS.labels(method, route).observe(seconds)
-            logger.info(
-                "request",
-                extra={"method": method, "route": route, "status": status, "ms": round(seconds * 1000, 2)},
-            )
+        with tracing.request(header(scope, b"traceparent")) as span:
+            try:
+                await self.app(scope, receive, sending)
+            finally:
+                seconds = time.perf_counter() - started
+                route = getattr(scope.get("route"), "path", "unmatched")  # a template: never what a caller typed
+                method = scope["method"] if scope["method"] in METHODS else "OTHER"
+                if span is not None:
+                    tracing.answered(span, method=method, route=route, status=status, request_id=own)
+                REQUESTS.labels(method, route, str(status)).inc()
+                SECONDS.labels(method, route).observe(seconds)
+                logger.info(
+                    "request",
+                    extra={"method": method, "route": route, "status": status, "ms": round(seconds * 1000, 2)},
+                )
 
 
 class Guarded:

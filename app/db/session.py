@@ -31,6 +31,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import Session, sessionmaker
 from sqlalchemy.sql.functions import FunctionElement
 
+from app import tracing
 from app.errors import Invalid, Unavailable
 
 logger = logging.getLogger("metatune.database")
@@ -147,6 +148,7 @@ class Store:
         self._session = sessionmaker(expire_on_commit=False, autoflush=False, info={"most": most or Most()})
         self._engine_of = lru_cache(PROJECTS_KEPT)(self._make_engine)
         self._turn = threading.Lock()
+        self._traced = {"db.system.name": self.url.get_backend_name()}
 
     def _make_engine(self, project: Whose, write: bool) -> Engine:
         if self.is_sqlite:
@@ -157,7 +159,8 @@ class Store:
     @contextmanager
     def read(self, project: Whose) -> Iterator[Session]:
         """One snapshot; nothing written in it is kept."""
-        with self._session(bind=self._engine_of(project, False)) as session:
+        engine = self._engine_of(project, False)
+        with tracing.span("database read", self._traced), self._session(bind=engine) as session:
             yield session
 
     @contextmanager
@@ -166,7 +169,7 @@ class Store:
 
         No project is set, so that it sees only what belongs to none: projects and keys.
         """
-        with self._glancer.connect() as connection:
+        with tracing.span("database glance", self._traced), self._glancer.connect() as connection:
             yield connection
 
     @contextmanager
@@ -176,17 +179,18 @@ class Store:
         Raises: Unavailable, if SQLite's turn does not come in time.
         """
         engine = self._engine_of(project, True)
-        if not self.is_sqlite:
-            with self._session(bind=engine) as session, session.begin():
-                yield session
-            return
-        if not self._turn.acquire(timeout=LOCK_WAIT_SECONDS):
-            raise Unavailable("the database is busy; try again", retry_after_seconds=2)
-        try:
-            with self._session(bind=engine) as session, session.begin():
-                yield session
-        finally:
-            self._turn.release()
+        with tracing.span("database write", self._traced):  # the wait for the turn included
+            if not self.is_sqlite:
+                with self._session(bind=engine) as session, session.begin():
+                    yield session
+                return
+            if not self._turn.acquire(timeout=LOCK_WAIT_SECONDS):
+                raise Unavailable("the database is busy; try again", retry_after_seconds=2)
+            try:
+                with self._session(bind=engine) as session, session.begin():
+                    yield session
+            finally:
+                self._turn.release()
 
     def check(self) -> None:
         """Asserts the promises of durability.  Raises: Unavailable, if this database does not keep them."""

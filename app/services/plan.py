@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
+from app import tracing
 from app.db import idempotency, rungs, trials
 from app.db.idempotency import Once
 from app.db.studies import OpenStudy
@@ -204,9 +205,12 @@ def _points(
     place = "first"
     while True:
         started = time.perf_counter()
-        point = next(points, None)
-        if point is None:
-            return
+        with tracing.span("model point", {"metatune.point": place}) as span:
+            point = next(points, None)
+            if point is None:
+                return
+            if span is not None:
+                span.set_attribute("metatune.source", point.source)
         MODEL_SECONDS.labels(point.source, place).observe(time.perf_counter() - started)
         place = "next"
         yield point
