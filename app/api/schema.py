@@ -20,7 +20,7 @@ COMMON = {
     "400": "The body is no JSON",
     "401": "No key, or a bad one",
     "403": "The key lacks the scope, or a browser's page is foreign",
-    "404": "No such study or trial",
+    "404": "No such thing here, or it is another project's",
     "406": "The answer cannot be given in that form",
     "409": "Conflicts with the state",
     "413": "The body is too large",
