@@ -89,6 +89,12 @@ KILLS ?= 200
 ledger: $(READY)  ## kill servers and databases under load (KILLS=200 each), and look whether anything is lost
 	$(BIN)/python -m tests.ledger.campaign --kills $(KILLS) --folder build/ledger
 
+.PHONY: chaos
+ACTS ?= 12
+
+chaos: $(READY)  ## the same with a slow and cut network and sleeping workers (ACTS=12 on each database; goes on if interrupted)
+	$(BIN)/python -m tests.ledger.chaos --acts $(ACTS) --folder build/chaos
+
 bench-tell-latency: $(READY)  ## how long a tell takes while suggestions for 32 askers are being computed
 	$(BIN)/python -m benchmarks.tell_latency
 

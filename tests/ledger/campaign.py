@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import random
+import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -23,6 +26,7 @@ from app.db.session import Store
 from benchmarks.server import Server
 from tests.ledger.audit import Findings, audit
 from tests.ledger.cluster import CRASHES, Cluster
+from tests.ledger.proxy import Proxy
 from tests.ledger.studies import STUDIES
 
 ROOT = Path(__file__).parents[2]
@@ -31,6 +35,13 @@ CLIENTS = 4
 LOAD_SECONDS = (0.0, 1.2)
 #: On PostgreSQL, one in so many crashes the database instead of killing a server.
 CRASH_EVERY = 3
+#: Where there is a network to be cut, one in so many does that.
+CUT_EVERY = 2
+#: Seconds that the network is away, and that each piece takes while it is slow.
+CUT_SECONDS = (0.0, 1.0)
+DELAYS = (0.0, 0.0, 0.01, 0.05)
+#: A zombie sleeps until its lease of a second has run out for certain.
+ZOMBIE_SECONDS = 2.0
 
 
 @dataclass
@@ -41,6 +52,12 @@ class Progress:
     kills: int = 0
     crashes: int = 0
     rounds: int = 0
+    cuts: int = 0
+    zombies: int = 0
+
+    @property
+    def acts(self) -> int:
+        return self.kills + self.crashes + self.cuts
 
     @classmethod
     def of(cls, folder: Path) -> Progress:
@@ -48,7 +65,9 @@ class Progress:
         return cls(path, **(json.loads(path.read_text()) if path.exists() else {}))
 
     def save(self) -> None:
-        self.path.write_text(json.dumps({"kills": self.kills, "crashes": self.crashes, "rounds": self.rounds}))
+        partial = self.path.with_suffix(".partial")  # a campaign may be killed itself
+        partial.write_text(json.dumps({name: value for name, value in vars(self).items() if name != "path"}))
+        partial.replace(self.path)
 
 
 @dataclass
@@ -59,6 +78,8 @@ class Site:
     servers: Sequence[Server]
     cluster: Cluster | None = None
     studies: Sequence[str] = field(default_factory=lambda: list(STUDIES))
+    #: Between the clients and each server; with them also come zombies among the clients.
+    proxies: Sequence[Proxy] = ()
 
     @property
     def database(self) -> str:
@@ -66,26 +87,41 @@ class Site:
 
 
 @contextmanager
-def sqlite_site(folder: Path) -> Iterator[Site]:
+def sqlite_site(folder: Path, *, bug: str | None = None, has_network: bool = False) -> Iterator[Site]:
     folder.mkdir(parents=True, exist_ok=True)
-    with Server(folder) as server:
-        yield Site(folder, [server])
+    with ExitStack() as stack:
+        server = stack.enter_context(Server(folder, command=_planted(bug)))
+        yield Site(folder, [server], proxies=_proxies(stack, [server]) if has_network else ())
+
+
+def _planted(bug: str | None) -> list[str]:
+    return [sys.executable, "-m", "tests.ledger.planted", bug] if bug else []
+
+
+def _proxies(stack: ExitStack, servers: Sequence[Server]) -> list[Proxy]:
+    return [stack.enter_context(Proxy(server.port)) for server in servers]
 
 
 @contextmanager
 def postgresql_site(
-    folder: Path, *, bug: str | None = None, options: str = "", servers: int = 2, studies: Sequence[str] = ()
+    folder: Path,
+    *,
+    bug: str | None = None,
+    options: str = "",
+    servers: int = 2,
+    studies: Sequence[str] = (),
+    has_network: bool = False,
 ) -> Iterator[Site]:
     """Several servers on one database; with `bug`, servers in which it was planted."""
     folder.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "tests.ledger.planted", bug] if bug else []
     with ExitStack() as stack:
         cluster = stack.enter_context(Cluster(folder / "postgresql"))
         cluster.create("ledger")
         _migrate(cluster.url("ledger"))
         url = cluster.url("ledger", options)
-        running = [stack.enter_context(Server(folder, database=url, command=command)) for _ in range(servers)]
-        yield Site(folder, running, cluster, list(studies) or list(STUDIES))
+        running = [stack.enter_context(Server(folder, database=url, command=_planted(bug))) for _ in range(servers)]
+        proxies = _proxies(stack, running) if has_network else ()
+        yield Site(folder, running, cluster, list(studies) or list(STUDIES), proxies)
 
 
 def _migrate(url: str) -> None:
@@ -96,7 +132,7 @@ def _migrate(url: str) -> None:
 
 
 @contextmanager
-def load(site: Site, round_number: int) -> Iterator[None]:
+def load(site: Site, round_number: int, progress: Progress | None = None) -> Iterator[None]:
     """Client processes at work for the length of the block; afterwards they finish what they began."""
     urls = [server.url for server in site.servers]
     with httpx.Client(base_url=urls[0], timeout=30.0) as http:
@@ -107,21 +143,50 @@ def load(site: Site, round_number: int) -> Iterator[None]:
         name = f"round-{round_number}-client-{k}"
         command = [sys.executable, "-m", "tests.ledger.client", "--name", name, "--seed", str(1000 * round_number + k)]
         command += ["--ledger", str(site.folder / f"{name}.ledger")]
-        command += [word for url in urls for word in ("--url", url)]
+        command += ["--zombie"] if site.proxies else []
+        command += [word for url in ([proxy.url for proxy in site.proxies] or urls) for word in ("--url", url)]
         command += [word for study in site.studies for word in ("--study", study)]
         clients.append(subprocess.Popen(command, cwd=ROOT))
+    is_over = threading.Event()
+    waker = threading.Thread(target=_wake, args=(clients, is_over, progress), daemon=True)
+    waker.start()
     try:
         yield
+        for proxy in site.proxies:
+            proxy.delay = 0.0
         for client in clients:
             client.terminate()
         for client in clients:
             if client.wait(timeout=150) != 0:
                 raise RuntimeError(f"a client ended with {client.returncode}")
     finally:
+        is_over.set()
+        waker.join()
         for client in clients:
             if client.poll() is None:
                 client.kill()
                 client.wait()
+
+
+def _wake(clients: Sequence[subprocess.Popen[bytes]], is_over: threading.Event, progress: Progress | None) -> None:
+    """Lets zombies go on when they have slept long enough."""
+    asleep_since: dict[int, float] = {}
+    while not is_over.wait(0.1):
+        for client in clients:
+            if client.returncode is not None or not _is_stopped(client.pid):
+                continue
+            if time.monotonic() - asleep_since.setdefault(client.pid, time.monotonic()) > ZOMBIE_SECONDS:
+                del asleep_since[client.pid]
+                os.kill(client.pid, signal.SIGCONT)
+                if progress is not None:
+                    progress.zombies += 1
+
+
+def _is_stopped(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].startswith("T")
+    except (FileNotFoundError, ProcessLookupError):  # it has left meanwhile
+        return False
 
 
 def campaign(site: Site, kills: int, *, seed: int = 1) -> tuple[Findings, Progress]:
@@ -130,12 +195,17 @@ def campaign(site: Site, kills: int, *, seed: int = 1) -> tuple[Findings, Progre
     rng = random.Random(seed * 1_000_003 + progress.rounds)
     progress.rounds += 1
     progress.save()
-    if progress.kills + progress.crashes < kills:
-        with load(site, progress.rounds):
+    if progress.acts < kills:
+        with load(site, progress.rounds, progress):
             wait_for_work(site, progress.rounds)
-            while progress.kills + progress.crashes < kills:
+            while progress.acts < kills:
                 time.sleep(rng.uniform(*LOAD_SECONDS))
-                if site.cluster is not None and (progress.kills + progress.crashes) % CRASH_EVERY == 0:
+                for proxy in site.proxies:
+                    proxy.delay = rng.choice(DELAYS)
+                if site.proxies and progress.acts % CUT_EVERY == 0:
+                    rng.choice(site.proxies).cut(rng.uniform(*CUT_SECONDS))
+                    progress.cuts += 1
+                elif site.cluster is not None and (progress.kills + progress.crashes) % CRASH_EVERY == 0:
                     site.cluster.crash(CRASHES[progress.crashes % len(CRASHES)])
                     site.cluster.start()
                     progress.crashes += 1
@@ -145,6 +215,7 @@ def campaign(site: Site, kills: int, *, seed: int = 1) -> tuple[Findings, Progre
                     server.start()
                     progress.kills += 1
                 progress.save()
+        progress.save()  # zombies woke until the end
     return look(site), progress
 
 

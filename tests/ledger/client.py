@@ -39,12 +39,22 @@ class Ledger:
 
 
 class Worker:
-    def __init__(self, urls: list[str], name: str, ledger: Ledger, rng: random.Random, studies: list[str]) -> None:
+    def __init__(
+        self,
+        urls: list[str],
+        name: str,
+        ledger: Ledger,
+        rng: random.Random,
+        studies: list[str],
+        is_zombie: bool = False,
+    ) -> None:
         self.urls = urls
         self.name = name
         self.ledger = ledger
         self.rng = rng
         self.studies = studies
+        #: Now and then it is stopped until its lease has run out, and then goes on as if nothing had been.
+        self.is_zombie = is_zombie
         self.http = httpx.Client(timeout=20.0)
         self.is_leaving = False
         self.calls = 0
@@ -59,8 +69,10 @@ class Worker:
 
     def ask_and_tell(self, study: str) -> None:
         body: dict[str, Any] = {"count": self.rng.choice((1, 1, 1, 2, 4)), "worker": self.name}
-        is_brief = self.rng.random() < 0.1  # asked for a second and left alone: somebody else gets it then
-        if is_brief:
+        falls_asleep = self.is_zombie and self.rng.random() < 0.15
+        # asked for a second and left alone: somebody else gets it then
+        is_brief = not falls_asleep and self.rng.random() < 0.1
+        if is_brief or falls_asleep:
             body["lease_seconds"] = 1.0
         elif self.rng.random() < 0.05:
             body["resume"] = True
@@ -71,19 +83,22 @@ class Worker:
         if asked is None or not asked["trials"]:
             time.sleep(0.05)
             return
+        if falls_asleep:
+            os.kill(os.getpid(), signal.SIGSTOP)
         for trial in asked["trials"]:
-            if not is_brief:
-                self.work_on(study, trial["number"], trial["lease"]["token"])
+            token = (trial["lease"] or {}).get("token")  # none: when the answer was heard somebody else had it
+            if token is not None and not is_brief:
+                self.work_on(study, trial["number"], token)
 
     def work_on(self, study: str, number: int, token: str) -> None:
         trial = f"/v1/studies/{study}/trials/{number}"
         dice = self.rng.random()
-        if dice < 0.08:  # left alone: it becomes somebody else's once its lease is aged
+        if dice < (0.25 if self.is_zombie else 0.08):  # left alone: it becomes somebody else's once its lease is aged
             return
-        if dice < 0.16:
+        if dice < (0.3 if self.is_zombie else 0.16):
             self.call("release", study, f"{trial}/release", {"lease": token}, number=number)
             return
-        if dice < 0.26:
+        if dice < (0.4 if self.is_zombie else 0.26):
             report = {"step": 1, "value": self.rng.random(), "lease": token}
             self.call("report", study, f"{trial}/report", report, number=number)
         result: dict[str, Any] = {"value": self.rng.gauss(0.0, 1.0) * 10.0 ** self.rng.randint(-12, 12), "lease": token}
@@ -91,10 +106,10 @@ class Worker:
             result = {"state": "failed", "reason": "no luck", "lease": token}
         elif dice > 0.94:
             result = {"value": "nan", "lease": token}
-        self.call("tell", study, f"{trial}/tell", result, number=number)
+        told = self.call("tell", study, f"{trial}/tell", result, number=number)
         if self.rng.random() < 0.1:
             self.call("tell", study, f"{trial}/tell", result, number=number)
-        if self.rng.random() < 0.05:
+        if self.rng.random() < 0.05 and told is not None:  # else, without a lease, it would be a late word, and welcome
             self.call("tell differently", study, f"{trial}/tell", {"value": 0.125}, number=number)
 
     def enqueue(self, study: str) -> None:
@@ -138,8 +153,10 @@ def main() -> None:
     parser.add_argument("--name", required=True)
     parser.add_argument("--seed", type=int, required=True)
     parser.add_argument("--study", action="append", required=True)
+    parser.add_argument("--zombie", action="store_true")
     given = parser.parse_args()
-    worker = Worker(given.url, given.name, Ledger(given.ledger), random.Random(given.seed), given.study)
+    ledger, rng = Ledger(given.ledger), random.Random(given.seed)
+    worker = Worker(given.url, given.name, ledger, rng, given.study, given.zombie)
 
     def leave(*_: object) -> None:
         worker.is_leaving = True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -10,7 +11,7 @@ from sqlalchemy import func, select, text, update
 from sqlalchemy.orm.attributes import set_committed_value
 
 from app import cli
-from app.db import studies, trials
+from app.db import idempotency, studies, trials
 from app.db.session import EVERY_PROJECT, Store
 from app.db.studies import OpenStudy
 from app.db.tables import Event, Study, Trial
@@ -67,7 +68,34 @@ def max_plus_one() -> None:
     Store.check = check_and_loosen  # type: ignore[assignment]
 
 
-BUGS: dict[str, Callable[[], None]] = {"asynchronous-commit": asynchronous_commit, "max-plus-one": max_plus_one}
+def forgotten_keys() -> None:
+    """Idempotency keys are taken and not kept: a call that is sent again does its work again."""
+    idempotency.remember = lambda *_: None  # type: ignore[assignment]
+
+
+def unchecked_leases() -> None:
+    """Whoever held a trial once may speak for it, also when somebody else has it now."""
+    trials.check_lease = lambda *_: None  # type: ignore[assignment]
+
+
+def rounded_values() -> None:
+    """Results are kept with half their digits."""
+    result_fields = trials.result_fields
+
+    def rounded(definition: Any, values: Any, *rest: Any) -> dict[str, Any]:
+        kept = values and {name: struct.unpack("f", struct.pack("f", value))[0] for name, value in values.items()}
+        return result_fields(definition, kept, *rest)
+
+    trials.result_fields = rounded
+
+
+BUGS: dict[str, Callable[[], None]] = {
+    "asynchronous-commit": asynchronous_commit,
+    "max-plus-one": max_plus_one,
+    "forgotten-keys": forgotten_keys,
+    "unchecked-leases": unchecked_leases,
+    "rounded-values": rounded_values,
+}
 
 if __name__ == "__main__":
     BUGS[sys.argv[1]]()
