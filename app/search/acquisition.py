@@ -240,10 +240,12 @@ class Thrift:
 class Acquisition:
     """The sum of some terms. Without an improvement (nothing feasible is known yet) only the probabilities count.
 
-    watched: for every term what its surrogates predict at the rows given to `watching`.
+    rows: (m, D) those that are watched, None before `watching`.
+    watched: for every term what its surrogates predict there.
     """
 
     terms: tuple[Term, ...]
+    rows: Array | None = None
     watched: tuple[tuple[Watched, ...], ...] = ()
 
     def value(self, units: Array) -> Array:
@@ -265,11 +267,11 @@ class Acquisition:
     def watching(self, units: Array) -> Acquisition:
         """The same, with (m, D) rows whose value stays at hand while pending trials are believed."""
         watched = (tuple(surrogate.watching(units) for surrogate in term.surrogates) for term in self.terms)
-        return replace(self, watched=tuple(watched))
+        return replace(self, rows=units, watched=tuple(watched))
 
     def value_at_watched(self) -> Array:
         """(m,) at the watched rows."""
-        total = np.zeros(len(self.watched[0][0].units))
+        total = np.zeros(0 if self.rows is None else len(self.rows))
         for term, watched in zip(self.terms, self.watched, strict=True):
             total += term.value([w.prediction for w in watched])
         return total
@@ -283,7 +285,7 @@ class Acquisition:
             tuple(w.following(surrogate) for w, surrogate in zip(ws, term.surrogates, strict=True))
             for term, ws in zip(terms, self.watched, strict=False)
         )
-        return Acquisition(terms, tuple(watched))
+        return Acquisition(terms, self.rows, tuple(watched))
 
 
 def _log_volume(cells: Cells, beliefs: list[tuple[Array, Array]]) -> tuple[Array, list[tuple[Array, Array]]]:

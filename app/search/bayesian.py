@@ -73,9 +73,8 @@ class ModelProposer:
         self._pins = pins_of(space, fixed)
         self._beliefs: tuple[Array, Acquisition] | None = None
         self._objectives: list[Modelled] = []
-        nothing = np.empty((0, space.n_dimensions))
-        self._shared: tuple[int | None, Array] = (None, nothing)
-        self._batch = nothing
+        self._block: int | None = None
+        self._batch = np.empty((0, space.n_dimensions))
 
     def __call__(self, number: int, taken: Callable[[str], bool], batch: Sequence[Suggestion]) -> Suggestion | None:
         """The point of one number; None when the space is exhausted."""
@@ -190,29 +189,29 @@ class ModelProposer:
             point = self._first_free(self._branch(acquisition, rng), acquisition, taken)
             if point is not None:
                 return point
-        shared, watching = self._watching(acquisition, number)
+        watching = self._watching(acquisition, number)
         # among many pending trials one suggestion matters less, and many are wanted at a time
         effort = self._effort / (1 + n_pending)
-        rows = maximize(self._space, watching, shared, self._pins, effort)
+        rows = maximize(self._space, watching, self._pins, effort)
         return self._first_free(rows, acquisition, taken)
 
-    def _watching(self, acquisition: Acquisition, number: int) -> tuple[Array, Acquisition]:
-        """The number's candidates and the acquisition that watches them.
+    def _watching(self, acquisition: Acquisition, number: int) -> Acquisition:
+        """The acquisition that watches the number's candidates.
 
         The numbers of a block share them as long as nothing is measured: one more pending trial then costs a fraction
         of a prediction everywhere.
         """
         block = number // N_SHARING
-        if acquisition.watched and self._shared[0] == block:
-            return self._shared[1], acquisition
+        if acquisition.rows is not None and self._block == block:
+            return acquisition
         n_measured = int(self._history.is_measured.sum())
         rng = np.random.default_rng([self._seed % 2**64, n_measured, block % 2**64, CANDIDATE_STREAM])
         rows = candidates(self._space, rng, self._centers(), self._pins, self._effort)
         watching = acquisition.watching(rows)
-        self._shared = (block, rows)
+        self._block = block
         if self._beliefs is not None:
             self._beliefs = (self._beliefs[0], watching)
-        return rows, watching
+        return watching
 
     def _branch(self, acquisition: Acquisition, rng: np.random.Generator) -> Array:
         """A few rows of one draw of the choices, the best first.

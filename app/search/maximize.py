@@ -27,22 +27,20 @@ MANY_LEVELS = 12  # a number with more levels is climbed as if it were continuou
 N_SHORTENINGS = 12
 
 
-def maximize(
-    space: SearchSpace, acquisition: Acquisition, candidates: Array, pins: Array, effort: float = 1.0
-) -> Array:
+def maximize(space: SearchSpace, acquisition: Acquisition, pins: Array, effort: float = 1.0) -> Array:
     """Rows (k, D) of the unit cube as they will be evaluated, legal, the best first.
 
     Args:
-        acquisition: one that is watching the candidates.
-        candidates: (m, D) of `candidates`.
+        acquisition: one that is watching rows of `candidates`.
         pins: (D,) columns held at a value, NaN where free.
         effort: in (0, 1], of the most starts and steps.
     """
-    if not len(candidates):
-        return candidates
+    rows = acquisition.rows
+    if rows is None or not len(rows):
+        return np.empty((0, space.n_dimensions))
     scores = acquisition.value_at_watched()
     order = np.argsort(-scores, kind="stable")
-    leaders = candidates[order[: _leader_count(space)]]
+    leaders = rows[order[: _leader_count(space)]]
     n_starts, n_steps = (round(least + effort * (most - least)) for least, most in (N_STARTS, N_STEPS))
     starts = leaders[_distinct(leaders[:N_LOOKED_AT], n_starts)]
     if _is_continuous(space):

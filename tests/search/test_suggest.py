@@ -236,6 +236,17 @@ def test_infeasible_trials_teach_where_not_to_go() -> None:
     assert all(float(point.params["x0"]) > -0.1 for point in points)
 
 
+def test_bounds_that_were_each_broken_once_leave_nothing_to_model_and_still_an_answer() -> None:
+    goal = Goal(("minimize",), (("at_most", 0.0), ("at_most", 0.0)))
+    outcomes = [(1.0, float("nan")) if r.number == 1 else (float("nan"), 1.0) for r in trials(BOX, 2, bowl)]
+    records = [
+        Record(r.number, r.params, "complete", r.values, of)
+        for r, of in zip(trials(BOX, 2, bowl), outcomes, strict=True)
+    ]
+    out = [Record(r.number, r.params, "pending") for r in trials(BOX, 8, bowl)[2:]]
+    assert len(ask(BOX, records + out, 2, goal=goal).points) == 2
+
+
 FLAT = SearchSpace({"x0": Float(0, 1), "x1": Float(0, 1)})
 
 
