@@ -243,7 +243,9 @@ class Surrogate:
         """Predictions at (m, D) rows that are kept up to date while more pending trials are believed."""
         n = len(self.alpha) - self.n_believed
         told = Surrogate(self.factor.first(n), self.alpha[:n], self.mean_at_trials[:n])
-        return Watched(told, units, *told._moments(units)).following(self)
+        blocks = list(told._blocks(units)) or [(np.empty(0), np.empty(0), np.empty((n, 0)))]
+        means, variances, V = zip(*blocks, strict=True)
+        return Watched(told, units, np.concatenate(means), np.concatenate(variances), V).following(self)
 
 
 @dataclass(frozen=True)
@@ -251,7 +253,7 @@ class Watched:
     """A prediction at (m, D) rows that is kept while pending trials are believed: each shrinks the std, in O(n m).
 
     told: conditioned on the n trials with values.
-    V: blocks (n, k) of columns of L⁻¹ times the rows' covariances with those, once a trial is believed.
+    V: blocks (n, k) of columns of L⁻¹ times the rows' covariances with those.
     believed: one further row (m,) of it for every believed trial.
     """
 
@@ -259,7 +261,7 @@ class Watched:
     units: Array
     mean: Array
     variance: Array
-    V: tuple[Array, ...] = ()
+    V: tuple[Array, ...]
     believed: tuple[Array, ...] = ()
 
     @property
@@ -274,17 +276,16 @@ class Watched:
             return self
         amplitude = factor.hyper.amplitude
         Z = factor.embedding.features(self.units) * factor.hyper.inverse_lengths
-        V = self.V or tuple(V for _, _, V in self.told._blocks(self.units))
         believed, variance = list(self.believed), self.variance.copy()
         for i in range(start, len(factor.Z)):
             row = matern52(factor.Z[i : i + 1], Z, amplitude)[0]
-            row -= np.concatenate([factor.L[i, :n] @ block for block in V])
+            row -= np.concatenate([factor.L[i, :n] @ block for block in self.V])
             for weight, other in zip(factor.L[i, n:i], believed, strict=True):
                 row -= weight * other
             row /= factor.L[i, i]
             believed.append(row)
             variance -= row * row
-        return replace(self, variance=variance, V=V, believed=tuple(believed))
+        return replace(self, variance=variance, believed=tuple(believed))
 
 
 def _std(variance: Array, amplitude: float) -> Array:
