@@ -1,9 +1,9 @@
 """CPU time of one ask and tell by the length of the history: `make bench-latency`.
 
 Through the core in process, on one thread, with Optuna's TPE and Gaussian process beside it in the same minutes. The
-histories are those of a study that has found its region: half random, half near the best. Three things are timed apart:
-the usual ask and tell, those before which the model's hyperparameters are fitted anew, and the first after a bulk
-import. A line of benchmarks/results/latency.jsonl for every round; rounds that are there are not run again.
+histories are those of a study that has found its region: half random, half near the best; beside Optuna also such that
+are all random, on which its Gaussian process takes twice as long. Three things are timed apart: the usual ask and tell,
+those before which the model's hyperparameters are fitted anew, and the first after a bulk import. A line of benchmarks/results/latency.jsonl for every round; rounds that are there are not run again.
 """
 
 from __future__ import annotations
@@ -53,6 +53,8 @@ STEPS = {OURS: 24, "optuna-tpe": 8, "optuna-gp": 4}
 N_WARMING = 30  # trials
 N_CHUNK = 2_000  # trials of one call
 N_DRAWS = 2_000
+NEAR = 0.5  # share of a history's trials, the later ones
+RANDOM_SIZES = (100, 1_000)  # also with none of them near the best
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,7 @@ class Round:
     space: str
     n: int
     seed: int
+    near: float = NEAR
 
 
 def loss(space: Space, params: Params) -> float:
@@ -71,11 +74,12 @@ def loss(space: Space, params: Params) -> float:
     return sum(j * (u - 0.3) ** 2 + 0.3 * math.cos(9.0 * u) for j, u in units)
 
 
-def history(space: Space, n: int, seed: int) -> list[tuple[Params, list[float]]]:
+def history(space: Space, n: int, seed: int, near: float = NEAR) -> list[tuple[Params, list[float]]]:
     rng = np.random.default_rng(seed)
     units = rng.random((n, len(space)))
-    near = 0.3 + 0.05 * rng.standard_normal((n - n // 2, len(space)))
-    units[n // 2 :] = np.clip(near, 0.0, 1.0 - 1e-9)
+    n_random = n - round(near * n)
+    around = 0.3 + 0.05 * rng.standard_normal((n - n_random, len(space)))
+    units[n_random:] = np.clip(around, 0.0, 1.0 - 1e-9)
     points = [of_units(space, row) for row in units.tolist()]
     return [(params, [loss(space, params)]) for params in points]
 
@@ -99,7 +103,7 @@ def measure(of: Round) -> dict[str, Any]:
         child.call("add", trials=history(space, N_WARMING, of.seed + 1))
         _step(child, space)
         versions = child.call("make", **task)
-        trials = history(space, length(of.n, STEPS[OURS]), of.seed)
+        trials = history(space, length(of.n, STEPS[OURS]), of.seed, of.near)
         starts = range(0, len(trials), N_CHUNK)
         import_ms = sum(child.call("add", trials=trials[start : start + N_CHUNK])["cpu_ms"] for start in starts)
         steps = [_step(child, space) for _ in range(n_steps + 1)]
@@ -147,11 +151,13 @@ def load(path: Path) -> list[dict[str, Any]]:
 Samples = dict[tuple[str, str, int], list[list[float]]]
 
 
-def samples(lines: Sequence[dict[str, Any]], of: Callable[[dict[str, Any]], list[float]]) -> Samples:
-    """By peer, space and length, the milliseconds of every round."""
+def samples(
+    lines: Sequence[dict[str, Any]], of: Callable[[dict[str, Any]], list[float]], near: float = NEAR
+) -> Samples:
+    """By peer, space and length, the milliseconds of every round on such histories."""
     found: Samples = defaultdict(list)
     for line in lines:
-        if "error" not in line and (ms := of(line)):
+        if "error" not in line and line["round"].get("near", NEAR) == near and (ms := of(line)):
             found[line["round"]["peer"], line["round"]["space"], line["round"]["n"]].append(ms)
     return found
 
@@ -186,6 +192,7 @@ def tables(lines: Sequence[dict[str, Any]]) -> str:
     for title, of in (("usual step", usual), ("step with a new fit", fits), ("first ask after an import", first)):
         parts.append(_medians(title, samples(lines, of)))
     parts += [_ratios(peer, samples(lines, usual)) for peer in LONGEST]
+    parts += [_ratios(peer, samples(lines, usual, near=0.0), ", random trials") for peer in LONGEST]
     dates = sorted(line["date"] for line in lines if "date" in line)
     versions = {package: version for line in lines for package, version in line.get("versions", {}).items()}
     named = ", ".join(f"{package} {version}" for package, version in sorted(versions.items()))
@@ -201,12 +208,12 @@ def _medians(title: str, found: Samples) -> str:
     return "\n".join(rows)
 
 
-def _ratios(peer: str, found: Samples) -> str:
+def _ratios(peer: str, found: Samples, on: str = "") -> str:
     sizes = [n for n in SIZES if any((peer, space, n) in found for space in SPACES)]
     if not sizes:
         return ""
     rows = [
-        f"| {peer}: ms, and ours ÷ its | {' | '.join(f'{n:,}' for n in sizes)} |",
+        f"| {peer}{on}: ms, and ours ÷ its | {' | '.join(f'{n:,}' for n in sizes)} |",
         f"| --- |{' --- |' * len(sizes)}",
     ]
     for space in SPACES:
@@ -232,9 +239,10 @@ def main() -> None:
     parser.add_argument("--write", action="store_true", help="put the tables into docs/benchmarks.md")
     given = parser.parse_args()
     rounds = [
-        Round(peer, space, n, seed)
+        Round(peer, space, n, seed, near)
         for seed in range(given.rounds)
         for n in map(int, given.sizes)
+        for near in ((NEAR, 0.0) if n in RANDOM_SIZES else (NEAR,))
         for space in given.spaces
         for peer in given.peers
         if n <= LONGEST.get(peer, n)
