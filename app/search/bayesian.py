@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -26,6 +27,7 @@ from app.search.maximize import candidates, maximize
 from app.search.models import Modelled, model
 from app.search.parameters import Value
 from app.search.pareto import REFERENCE_MARGIN, non_dominated, thinned
+from app.search.prior import Prior, weight_of
 from app.search.quantities import (
     MIN_COST_SPREAD,
     Quantity,
@@ -66,9 +68,16 @@ class ModelProposer:
     """Points of a Gaussian process, one number after the other; its models serve all numbers of a call."""
 
     def __init__(
-        self, space: SearchSpace, goal: Goal, history: History, seed: int, fixed: Mapping[str, Value] | None
+        self,
+        space: SearchSpace,
+        goal: Goal,
+        history: History,
+        seed: int,
+        fixed: Mapping[str, Value] | None,
+        prior: Prior | None = None,
     ) -> None:
         self._space, self._goal, self._history, self._seed, self._fixed = space, goal, history, seed, fixed
+        self._prior = prior
         self._embedding = Embedding.of(space)
         self._pins = pins_of(space, fixed)
         self._beliefs: tuple[Array, Acquisition] | None = None
@@ -80,6 +89,13 @@ class ModelProposer:
         """The point of one number; None when the space is exhausted."""
         pending = self._pending(number, batch)
         history = self._history
+        if self._prior is not None:
+            position = history.n_finished + len(pending) + 1
+            n_own = self._prior.n_own(history)
+            if n_own is not None and n_own + len(pending) < n_initial(self._space):
+                return sobol_point(self._space, seed=self._seed, number=number, taken=taken, fixed=self._fixed)
+            if not self._prior.is_silent and self._prior.stands_back(position):
+                return self._without_past(number, taken, batch)
         n_measured = int(history.is_measured.sum())
         n_informed = n_measured + int(history.where("infeasible").sum()) + len(pending)
         if n_informed < n_initial(self._space) or n_measured < 2:
@@ -115,23 +131,36 @@ class ModelProposer:
         self._beliefs = (pending, acquisition)
         return acquisition
 
+    @cached_property
+    def _without_past(self) -> ModelProposer:
+        prior = None if self._prior is None else self._prior.silent
+        return ModelProposer(self._space, self._goal, self._history, self._seed, self._fixed, prior)
+
     def _model(self, quantity: Quantity) -> Modelled:
         return model(self._history, self._embedding, quantity, self._seed)
+
+    def _objective(self, j: int) -> Modelled:
+        """Its model, with what past studies lend to it."""
+        quantity, prior = objective_quantity(self._history, j), self._prior
+        if prior is None:
+            return self._model(quantity)
+        modelled = model(self._history, self._embedding, quantity, self._seed, prior.hyper_prior(j))
+        return prior.informed(modelled, j)
 
     def _build(self, number: int) -> Acquisition:
         m, terms = self._goal.n_objectives, list(self._limits())
         self._objectives = []
         if m == 1:
-            terms += self._improvement(objective_quantity(self._history, 0))
+            terms += self._improvement(self._objective(0))
         elif m <= MAX_HYPERVOLUME_OBJECTIVES:
             terms += self._hypervolume_improvement()
         else:
             rng = np.random.default_rng([self._seed % 2**64, number % 2**64, WEIGHT_STREAM])
-            terms += self._improvement(scalarised_quantity(self._history, rng.dirichlet(np.ones(m))))
+            weights = rng.dirichlet(np.ones(m))
+            terms += self._improvement(self._model(scalarised_quantity(self._history, weights)))
         return Acquisition((*terms, *self._thrift()))
 
-    def _improvement(self, quantity: Quantity) -> list[Term]:
-        modelled = self._model(quantity)
+    def _improvement(self, modelled: Modelled) -> list[Term]:
         self._objectives = [modelled]
         surrogate = modelled.surrogate
         usable = (self._history.is_feasible | self._history.where("pruned"))[modelled.rows]
@@ -145,7 +174,7 @@ class ModelProposer:
         return [Improvement(surrogate, best, noise_std)]
 
     def _hypervolume_improvement(self) -> list[Term]:
-        models = [self._model(objective_quantity(self._history, j)) for j in range(self._goal.n_objectives)]
+        models = [self._objective(j) for j in range(self._goal.n_objectives)]
         self._objectives = models
         rows = models[0].rows
         for modelled in models[1:]:
@@ -280,6 +309,7 @@ class ModelProposer:
             predicted_std=tuple(float(std[0]) for _, std in beliefs) or None,
             acquisition=sum(values),
             feasibility=float(np.exp(sum(limits))) if limits else None,
+            prior_weight=max(map(weight_of, self._objectives), default=0.0),
         )
 
 

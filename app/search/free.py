@@ -28,7 +28,8 @@ class Suggestion:
     believed of it: `exploration` is the share of the expected improvement that is owed to uncertainty, in [0, 1];
     `predicted_mean` and `predicted_std` have one number for every objective, in the user's units; `acquisition` is the
     logarithm that was maximised, and `feasibility` the probability of feasibility in it, None where nothing limits it.
-    `pending` are the numbers of the trials that were out for evaluation.
+    `pending` are the numbers of the trials that were out for evaluation. `prior_weight`, in [0, 1], is how much of the
+    expectation behind it came from past studies.
     """
 
     params: dict[str, Value]
@@ -40,6 +41,7 @@ class Suggestion:
     acquisition: float | None = None
     feasibility: float | None = None
     pending: tuple[int, ...] = ()
+    prior_weight: float = 0.0
 
 
 def free_point(

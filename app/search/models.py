@@ -24,6 +24,7 @@ from app.search.constraints import Array
 from app.search.history import History
 from app.search.kernels import Embedding
 from app.search.options import MAX_CONDITIONED
+from app.search.priors import HyperPrior
 from app.search.quantities import Indices, Quantity
 from app.search.surrogate import Factor, Surrogate, fit
 from app.search.warping import Warping
@@ -106,19 +107,22 @@ def checkpoint(n: int) -> int:
     return c
 
 
-def model(history: History, embedding: Embedding, quantity: Quantity, seed: int) -> Modelled:
+def model(
+    history: History, embedding: Embedding, quantity: Quantity, seed: int, prior: HyperPrior | None = None
+) -> Modelled:
     """The surrogate of a quantity, fitted at the last checkpoint and conditioned on what came since.
 
+    prior: over its hyperparameters, where past studies have taught one.
     Raises: FitFailed, NotPositiveDefinite.
     """
     n = len(quantity.rows)
     numbers = history.numbers[quantity.rows]
     n_settled = _count_up_to(numbers, history.settled_number)
     c = checkpoint(n_settled if 2 * n_settled >= n else n)
-    made_for = (c, seed, quantity.variant)
+    made_for = (c, seed, quantity.variant, prior)
     grown: _Grown | None = history.memo.get(quantity.name)
     if grown is None or grown.base.made_for != made_for or _count_up_to(numbers, grown.base.last_number) != c:
-        base = _settled(history, embedding, quantity, c, seed)
+        base = _settled(history, embedding, quantity, c, seed, prior)
         grown = _Grown(base, numbers[:0], np.empty(0), base.factor)
     base, n_kept, after = grown.base, len(grown.base.kept), numbers[c:]
     n_same, n_whole = _n_common(grown.numbers, after), grown.n_whole
@@ -153,7 +157,9 @@ def _n_common(one: NDArray[np.int64], other: NDArray[np.int64]) -> int:
     return int(differ[0]) if len(differ) else n
 
 
-def _settled(history: History, embedding: Embedding, quantity: Quantity, c: int, seed: int) -> _Base:
+def _settled(
+    history: History, embedding: Embedding, quantity: Quantity, c: int, seed: int, prior: HyperPrior | None
+) -> _Base:
     rng = np.random.default_rng([seed % 2**64, c, MODEL_STREAM])
     measured = quantity.measured(c)
     values = measured.values
@@ -163,18 +169,25 @@ def _settled(history: History, embedding: Embedding, quantity: Quantity, c: int,
     y = warping.forward(values)
     noise = _standardised_variances(warping, values[kept], measured.noise_std[kept])
     fitted = _informative(units[kept], values[kept], MAX_FITTED, rng)
-    theta = _fitted(embedding, units[kept][fitted], y[kept][fitted], noise[fitted], rng)
+    theta = _fitted(embedding, units[kept][fitted], y[kept][fitted], noise[fitted], rng, prior)
     last_number = int(history.numbers[quantity.rows[c - 1]])
     return _Base(
-        (c, seed, quantity.variant), last_number, kept, Factor.of(embedding, theta, units[kept], noise), warping, noise
+        (c, seed, quantity.variant, prior),
+        last_number,
+        kept,
+        Factor.of(embedding, theta, units[kept], noise),
+        warping,
+        noise,
     )
 
 
-def _fitted(embedding: Embedding, units: Array, y: Array, told: Array, rng: np.random.Generator) -> Array:
+def _fitted(
+    embedding: Embedding, units: Array, y: Array, told: Array, rng: np.random.Generator, prior: HyperPrior | None
+) -> Array:
     """From few trials a fit is cheap, and leads to where the fit from many has only to be polished."""
     few = _informative(units, y, N_ROUGH, rng)
-    theta = fit(embedding, units[few], y[few], told[few])
-    return theta if len(few) == len(y) else fit(embedding, units, y, told, theta, N_POLISHING)
+    theta = fit(embedding, units[few], y[few], told[few], prior=prior)
+    return theta if len(few) == len(y) else fit(embedding, units, y, told, theta, N_POLISHING, prior)
 
 
 def _standardised_variances(warping: Warping, values: Array, noise_std: Array) -> Array:

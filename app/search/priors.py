@@ -31,15 +31,24 @@ class LogDensity:
 
 @dataclass(frozen=True)
 class HyperPrior:
-    """The prior over θ: log ℓ₁ … log ℓ_D, log amplitude, log noise variance and mean; (D + 3,)."""
+    """The prior over θ: log ℓ₁ … log ℓ_D, log amplitude, log noise variance and mean; (D + 3,).
+
+    log_lengths: (D,) where past studies found the length scales, NaN where they know nothing.
+    log_noise: where they found the noise variance.
+    """
 
     n_columns: int
+    log_lengths: tuple[float, ...] | None = None
+    log_noise: float = NOISE_LOG_MEAN
 
     @property
     def mode(self) -> Array:
         """(D + 3,) where the density is highest."""
-        level = np.log(0.5 * np.sqrt(max(self.n_columns, 1)))
-        return np.concatenate([np.full(self.n_columns, level), [0.0, NOISE_LOG_MEAN, 0.0]])
+        lengths = np.full(self.n_columns, np.log(0.5 * np.sqrt(max(self.n_columns, 1))))
+        if self.log_lengths is not None:
+            learnt = np.array(self.log_lengths)
+            lengths = np.where(np.isnan(learnt), lengths, learnt)
+        return np.concatenate([lengths, [0.0, self.log_noise, 0.0]])
 
     def log_density(self, theta: Array) -> LogDensity:
         """At (D + 3,); the level m is integrated out: log ℓ ~ N(mode, 0.7² I + 0.7² 1 1ᵀ)."""

@@ -22,6 +22,7 @@ from app.search.space import SearchSpace
 
 if TYPE_CHECKING:
     from app.search.bayesian import Posterior
+    from app.search.prior import Prior
 
 __all__ = [
     "AVAILABLE", "Goal", "History", "Record", "Suggestion", "Suggestions",
@@ -82,18 +83,28 @@ def suggest(
     algorithm: str = "auto",
     options: Mapping[str, Any] | None = None,
     fixed: Mapping[str, Value] | None = None,
+    prior: Prior | None = None,
 ) -> Suggestions:
     """Suggest `count` configurations, for the numbers first_number, first_number + 1, ...
 
     Args:
         history: `History.of(space, goal, records)`; its pending trials are taken as out for evaluation.
         fixed: values that every suggestion keeps, as `space.check(..., partial=True)` returns them.
+        prior: what past studies lend; of the algorithms that draw without a model none takes it.
     Returns: legal configurations, none of them evaluated, pending or twice in the batch.
     Raises: Invalid: see `check_options`. Never a numerical error: where the model fails the point is
         space-filling, its source is `fallback` and its `why` says so.
     """
     points = in_turn(
-        space, goal, history, seed=seed, first_number=first_number, algorithm=algorithm, options=options, fixed=fixed
+        space,
+        goal,
+        history,
+        seed=seed,
+        first_number=first_number,
+        algorithm=algorithm,
+        options=options,
+        fixed=fixed,
+        prior=prior,
     )
     found = tuple(itertools.islice(points, count))
     return Suggestions(found, exhausted=len(found) < count)
@@ -109,11 +120,12 @@ def in_turn(
     algorithm: str = "auto",
     options: Mapping[str, Any] | None = None,
     fixed: Mapping[str, Value] | None = None,
+    prior: Prior | None = None,
 ) -> Iterator[Suggestion]:
     """The points of `suggest`, each computed when it is asked for; they end when the space is exhausted."""
     settings = check_options(algorithm, options, goal)
     name, _ = choose_algorithm(space, goal, algorithm, history.n_trials)
-    propose = _proposer(name, space, goal, history, seed, settings, fixed)
+    propose = _proposer(name, space, goal, history, seed, settings, fixed, prior)
     return _each(propose, space, history, first_number)
 
 
@@ -158,13 +170,21 @@ def _proposer(
     seed: int,
     settings: Mapping[str, Any],
     fixed: Mapping[str, Value] | None,
+    prior: Prior | None,
 ) -> Proposer:
     """How the algorithm makes the point of one number, given what is taken and the points of the batch so far."""
     if name in MODELLED and space.n_dimensions:
-        model = _model(name, space, goal, history, seed, settings, fixed)
-        return lambda number, taken, batch: (
-            first_guess(space, number=number, taken=taken, fixed=fixed) or model(number, taken, batch)
-        )
+        model = _model(name, space, goal, history, seed, settings, fixed, prior)
+
+        def propose(number: int, taken: Callable[[str], bool], batch: Sequence[Suggestion]) -> Suggestion | None:
+            position = history.n_finished + len(_below(history.pending_numbers, number)) + len(batch) + 1
+            return (
+                first_guess(space, number=number, taken=taken, fixed=fixed)
+                or (None if prior is None else prior.first(history, position, taken, fixed))
+                or model(number, taken, batch)
+            )
+
+        return propose
     drawn_by = {"name": name, **settings}
     return lambda number, taken, batch: draw(space, drawn_by, seed=seed, number=number, taken=taken, fixed=fixed)
 
@@ -177,6 +197,7 @@ def _model(
     seed: int,
     settings: Mapping[str, Any],
     fixed: Mapping[str, Value] | None,
+    prior: Prior | None,
 ) -> Proposer:
     """Each is imported when first asked for: half a second, for SciPy, that other answers need not wait for."""
     if name == "tpe":
@@ -193,4 +214,4 @@ def _model(
         return Breeder(space, history, seed, fixed, **settings)
     from app.search.bayesian import ModelProposer
 
-    return ModelProposer(space, goal, history, seed, fixed)
+    return ModelProposer(space, goal, history, seed, fixed, prior)

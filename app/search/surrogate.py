@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 from scipy.linalg.blas import dtrsm
@@ -55,6 +56,16 @@ class PredictionGradient:
     std: Array
     mean_gradient: Array
     std_gradient: Array
+
+
+class Trend(Protocol):
+    """A prior mean that is no constant: what the process is added to."""
+
+    def values(self, units: Array) -> Array:
+        """(m,) at (m, D) rows."""
+
+    def values_and_gradient(self, units: Array) -> tuple[Array, Array]:
+        """(m,) and the (m, D) derivatives by the numbers of the unit cube."""
 
 
 @dataclass(frozen=True)
@@ -143,10 +154,21 @@ class Factor:
         L = self.L[:n, :n].copy(order="F")
         return replace(self, units=self.units[:n], Z=self.Z[:n], L=L, added=self.added[:n])
 
-    def given(self, y: Array) -> Surrogate:
+    def given(self, y: Array, trend: Trend | None = None) -> Surrogate:
         """The process conditioned on (n,) standardised values of the trials."""
-        alpha = dpotrs(self.L, y - self.hyper.mean, lower=1)[0]
-        return Surrogate(self, alpha, y - self.added * alpha)  # (covariance + added) alpha = y - mean
+        rest = y - self.hyper.mean if trend is None else y - self.hyper.mean - trend.values(self.units)
+        alpha = dpotrs(self.L, rest, lower=1)[0]
+        return Surrogate(self, alpha, y - self.added * alpha, trend=trend)  # (covariance + added) alpha = rest
+
+    def scaled(self, scale: float, mean: float) -> Factor:
+        """With the covariance, noise included, times a factor, and another constant mean."""
+        D = self.embedding.n_columns
+        theta = self.theta.copy()
+        theta[[D, D + 1]] += np.log(scale)
+        theta[D + 2] = mean
+        hyper = Hyperparameters.of(self.embedding, theta)
+        L = np.asfortranarray(self.L * np.sqrt(scale))
+        return replace(self, theta=theta, hyper=hyper, L=L, added=self.added * scale)
 
 
 @dataclass(frozen=True)
@@ -154,12 +176,14 @@ class Surrogate:
     """A Gaussian process conditioned on n trials; see the notation above.
 
     n_believed: so many of them, the last ones, are pending.
+    trend: what is added to the process; it is part of every mean.
     """
 
     factor: Factor
     alpha: Array
     mean_at_trials: Array
     n_believed: int = 0
+    trend: Trend | None = None
 
     @property
     def embedding(self) -> Embedding:
@@ -206,7 +230,13 @@ class Surrogate:
         for k in range(0, len(Z), step):
             covariance = matern52(Z[k : k + step], factor.Z, hyper.amplitude)
             V = dtrsm(1.0, factor.L, covariance.T, lower=1)
-            yield hyper.mean + covariance @ self.alpha, hyper.amplitude - np.einsum("ij,ij->j", V, V), V
+            mean = self._base(units[k : k + step]) + covariance @ self.alpha
+            yield mean, hyper.amplitude - np.einsum("ij,ij->j", V, V), V
+
+    def _base(self, units: Array) -> Array | float:
+        """The prior mean (m,)."""
+        constant = self.factor.hyper.mean
+        return constant if self.trend is None else constant + self.trend.values(units)
 
     def predict_with_gradient(self, units: Array) -> PredictionGradient:
         """At (m, D) rows, with derivatives."""
@@ -222,9 +252,11 @@ class Surrogate:
         d_mean = (by_alpha @ factor.Z - by_alpha.sum(axis=1)[:, None] * Z_new) * hyper.inverse_lengths
         d_variance = (by_w @ factor.Z - by_w.sum(axis=1)[:, None] * Z_new) * (-2.0 * hyper.inverse_lengths)
         d_std = d_variance / (2.0 * std[:, None])
-        return PredictionGradient(
-            mean, std, self.embedding.pull_back(units, d_mean), self.embedding.pull_back(units, d_std)
-        )
+        mean_gradient = self.embedding.pull_back(units, d_mean)
+        if self.trend is not None:
+            values, slopes = self.trend.values_and_gradient(units)
+            mean, mean_gradient = mean + values, mean_gradient + slopes
+        return PredictionGradient(mean, std, mean_gradient, self.embedding.pull_back(units, d_std))
 
     def believing(self, unit: Array) -> Surrogate:
         """Conditioned also on a pending (D,) row as if it had returned the present mean (kriging believer).
@@ -236,13 +268,14 @@ class Surrogate:
         except NotPositiveDefinite:  # it repeats a trial: nothing is left to learn there
             return self
         covariance = matern52(factor.Z[-1:], self.factor.Z, self.amplitude)[0]
-        mean = self.factor.hyper.mean + float(covariance @ self.alpha)
-        return Surrogate(factor, np.append(self.alpha, 0.0), np.append(self.mean_at_trials, mean), self.n_believed + 1)
+        mean = self._base(unit[None, :]) + float(covariance @ self.alpha)
+        means = np.append(self.mean_at_trials, mean)
+        return Surrogate(factor, np.append(self.alpha, 0.0), means, self.n_believed + 1, self.trend)
 
     def watching(self, units: Array) -> Watched:
         """Predictions at (m, D) rows that are kept up to date while more pending trials are believed."""
         n = len(self.alpha) - self.n_believed
-        told = Surrogate(self.factor.first(n), self.alpha[:n], self.mean_at_trials[:n])
+        told = Surrogate(self.factor.first(n), self.alpha[:n], self.mean_at_trials[:n], trend=self.trend)
         blocks = list(told._blocks(units)) or [(np.empty(0), np.empty(0), np.empty((n, 0)))]
         means, variances, V = zip(*blocks, strict=True)
         return Watched(told, units, np.concatenate(means), np.concatenate(variances), V).following(self)
@@ -293,14 +326,20 @@ def _std(variance: Array, amplitude: float) -> Array:
 
 
 def fit(
-    embedding: Embedding, units: Array, y: Array, told_variance: Array, start: Array | None = None, n_steps: int = 60
+    embedding: Embedding,
+    units: Array,
+    y: Array,
+    told_variance: Array,
+    start: Array | None = None,
+    n_steps: int = 60,
+    prior: HyperPrior | None = None,
 ) -> Array:
     """The hyperparameters (D + 3,) of the highest posterior density found, from the prior's mode or a better start.
 
-    Args: as in `Factor`; n_steps: evaluations of the density, about.
+    Args: as in `Factor`; n_steps: evaluations of the density, about.  prior: one that the past has taught.
     Raises: FitFailed, if the density is finite nowhere on the way.
     """
-    prior = HyperPrior(embedding.n_columns)
+    prior = prior or HyperPrior(embedding.n_columns)
     features = embedding.features(units)
 
     def loss(theta: Array) -> tuple[float, Array]:

@@ -290,7 +290,7 @@ def test_failed_trials_teach_nothing_but_are_not_repeated() -> None:
 
 
 def test_a_model_that_cannot_be_fitted_falls_back_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*args: Any) -> None:
+    def refuse(*args: Any, **named: Any) -> None:
         raise FitFailed("no hyperparameters")
 
     monkeypatch.setattr(models, "fit", refuse)

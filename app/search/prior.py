@@ -1,0 +1,85 @@
+"""What past studies lend to one study: its first configurations, a prior mean for every objective, hyperparameters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+
+from app.search.blend import Blend, Borrowed, blend
+from app.search.constraints import Array
+from app.search.free import Suggestion, first_unused
+from app.search.history import History
+from app.search.models import Modelled
+from app.search.parameters import Value
+from app.search.portfolio import MANY, OWN_POSITIONS, POSITIONS, Portfolio
+from app.search.priors import HyperPrior
+from app.search.transfer import Past
+
+
+@dataclass(frozen=True)
+class Prior:
+    """pasts: of every objective, None where no source has it.  is_silent: only the hyperparameters are lent."""
+
+    pasts: tuple[Past | None, ...]
+    is_silent: bool = False
+
+    @cached_property
+    def silent(self) -> Prior:
+        return replace(self, is_silent=True)
+
+    @cached_property
+    def _portfolios(self) -> tuple[Portfolio, ...]:
+        return tuple(Portfolio(past, j) for j, past in enumerate(self.pasts) if past is not None)
+
+    def hyper_prior(self, j: int) -> HyperPrior | None:
+        past = self.pasts[j]
+        return None if past is None else past.hyper_prior
+
+    def first(
+        self, history: History, position: int, taken: Callable[[str], bool], fixed: Mapping[str, Value] | None
+    ) -> Suggestion | None:
+        """The portfolio's configuration for the trial at that position of the study; the objectives take turns."""
+        if self.is_silent or position not in POSITIONS or not self._portfolios:
+            return None
+        portfolio = self._portfolios[position % len(self._portfolios)]
+        rows = portfolio.items(history)
+        params = first_unused(portfolio.past.space, rows, taken, fixed)
+        return None if params is None else Suggestion(params, "warm_start", prior_weight=1.0)
+
+    def stands_back(self, position: int) -> bool:
+        """Whether the trial at that position is to owe the past nothing."""
+        return position in OWN_POSITIONS
+
+    def n_own(self, history: History) -> int | None:
+        """After a disappointment, how many finished trials are not of the portfolio; None, if it did not disappoint."""
+        if self.is_silent or int(history.is_measured.sum()) > MANY:
+            return None
+        failed = [portfolio for portfolio in self._portfolios if portfolio.disappoints(history)]
+        if not failed:
+            return None
+        keys = frozenset().union(*(portfolio.keys for portfolio in failed))
+        return sum(key not in keys for key in history.keys)
+
+    def informed(self, modelled: Modelled, j: int) -> Modelled:
+        """The model of objective j with what its sources lend to the mean."""
+        past = self.pasts[j]
+        if past is None or self.is_silent:
+            return modelled
+        blended, y = self.blend(modelled, past)
+        factor = modelled.surrogate.factor.scaled(blended.scale, blended.level)
+        return replace(modelled, surrogate=factor.given(y, Borrowed(past, blended.weights)))
+
+    def blend(self, modelled: Modelled, past: Past) -> tuple[Blend, Array]:
+        """How the past of an objective enters its model, and the (n,) standardised values that decide it."""
+        surrogate = modelled.surrogate
+        y = surrogate.mean_at_trials + surrogate.factor.added * surrogate.alpha
+        return blend(surrogate.factor, y, past.means(surrogate.units), past.caps), y
+
+
+def weight_of(modelled: Modelled) -> float:
+    """How much of a model's mean is borrowed, in [0, 1]."""
+    trend = modelled.surrogate.trend
+    return min(1.0, float(np.sum(trend.weights))) if isinstance(trend, Borrowed) else 0.0
