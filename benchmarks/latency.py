@@ -3,7 +3,8 @@
 Through the core in process, on one thread, with Optuna's TPE and Gaussian process beside it in the same minutes. The
 histories are those of a study that has found its region: half random, half near the best; beside Optuna also such that
 are all random, on which its Gaussian process takes twice as long. Three things are timed apart: the usual ask and tell,
-those before which the model's hyperparameters are fitted anew, and the first after a bulk import. A line of benchmarks/results/latency.jsonl for every round; rounds that are there are not run again.
+those before which the model's hyperparameters are fitted anew, and the first after a bulk import. A line of
+benchmarks/results/latency.jsonl for every round; rounds that are there are not run again.
 """
 
 from __future__ import annotations
