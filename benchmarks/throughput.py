@@ -181,14 +181,16 @@ def run(kind: str, clients: int, rounds: int, seconds: float) -> None:
     )
 
 
-def run_modelled(kind: str, algorithm: str, n_trials: int, clients: int, rounds: int, seconds: float) -> None:
+def run_modelled(
+    kind: str, algorithm: str, n_trials: int, n_peer_trials: int, clients: int, rounds: int, seconds: float
+) -> None:
     port = free_port()
     rng = random.Random(1)
     points = [{name: rng.random() for name in "xyz"} for _ in range(n_trials)]
     imports = [{"params": point, "value": sum((x - 0.4) ** 2 for x in point.values())} for point in points]
     with databases(kind) as (url, peer_url):
         command = [sys.executable, "-m", "app.cli", "serve", "--port", str(port), "--database", url]
-        with server(command, port, {}) as process, optuna_storage(peer_url, n_trials, clients, seconds) as peer:
+        with server(command, port, {}) as process, optuna_storage(peer_url, n_peer_trials, clients, seconds) as peer:
             connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
             call(connection, "PUT", "/v1/studies/bench", {**STUDY, "algorithm": algorithm})
             for start in range(0, n_trials, 1000):
@@ -205,7 +207,7 @@ def run_modelled(kind: str, algorithm: str, n_trials: int, clients: int, rounds:
                 if peer is not None:
                     theirs = peer()
                     ratios.append(rate / theirs)
-                    line += f"   Optuna's storage {theirs:5.1f} pairs/s   ratio {ratios[-1]:.2f}"
+                    line += f"   Optuna's storage from {n_peer_trials} on: {theirs:5.1f}   ratio {ratios[-1]:.2f}"
                 print(line, flush=True)
     if ratios:
         print(f"{kind:11} median ratio {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})")
@@ -249,13 +251,15 @@ def main() -> None:
     parser.add_argument("--databases", nargs="+", default=["sqlite", "postgresql"])
     parser.add_argument("--algorithm", help="a modelled one, beside Optuna's storage instead of the bare pair")
     parser.add_argument("--trials", type=int, default=1000, help="imported into a modelled study")
+    parser.add_argument("--peer-trials", type=int, help="in Optuna's storage, if not as many")
     parser.add_argument("--core", type=int, help="the only core for everything")
     given = parser.parse_args()
     if given.core is not None:
         os.sched_setaffinity(0, {given.core})
     for kind in given.databases:
         if given.algorithm is not None:
-            run_modelled(kind, given.algorithm, given.trials, given.clients, given.rounds, given.seconds)
+            n_peer = given.trials if given.peer_trials is None else given.peer_trials
+            run_modelled(kind, given.algorithm, given.trials, n_peer, given.clients, given.rounds, given.seconds)
             continue
         run(kind, given.clients, given.rounds, given.seconds)
 
