@@ -9,6 +9,7 @@
     ├── Forbidden          the key is good but may not do this
     ├── NotAcceptable      the answer cannot be given in the form that was asked for
     ├── Unavailable        not now; the same request may pass later
+    ├── TooLarge           more than this server takes
     └── NumericalError     the arithmetic failed on legal input
 
 Families carry the meaning (`app.api.problems` gives each a status); leaves carry a `code`, a short word
@@ -66,6 +67,14 @@ class ProjectNotFound(NotFound):
     code = "project-not-found"
 
 
+class JobNotFound(NotFound):
+    code = "job-not-found"
+
+
+class DatasetNotFound(NotFound):
+    code = "dataset-not-found"
+
+
 class NoResultYet(NotFound):
     code = "no-result-yet"
 
@@ -108,6 +117,22 @@ class IllegalMove(Conflict):
 
 class TrialFinishedDifferently(Conflict):
     code = "trial-finished-differently"
+
+
+class JobDiffers(Conflict):
+    code = "job-differs"
+
+
+class JobInUse(Conflict):
+    code = "job-in-use"
+
+
+class DatasetDiffers(Conflict):
+    code = "dataset-differs"
+
+
+class DatasetInUse(Conflict):
+    code = "dataset-in-use"
 
 
 class ReportDiffers(Conflict):
@@ -170,6 +195,20 @@ class Unavailable(AppError):
     def __init__(self, detail: str, *, retry_after_seconds: int = 1, **extra: Any) -> None:
         super().__init__(detail, **extra)
         self.retry_after_seconds = retry_after_seconds
+
+
+class NoWorker(Unavailable):
+    code = "no-worker"
+
+
+class Damaged(Unavailable):
+    """What is stored is not what was written."""
+
+    code = "damaged"
+
+
+class TooLarge(AppError):
+    code = "too-large"
 
 
 class NumericalError(AppError):

@@ -1,4 +1,4 @@
-"""The legal moves of a trial; pure.
+"""The legal moves of a trial and of a job; pure.
 
     waiting ──hand-out──▶ running ──tell──▶ complete | pruned | failed | infeasible
        ▲                   │ │ ▲
@@ -7,6 +7,10 @@
                            └──max_retries expiries──▶ lost ──late tell, retry──▶ …
 
 A finished trial changes only by correction or removal; `failed` and `lost` may be enqueued again.
+
+    queued ──a worker takes it──▶ running ──▶ succeeded | failed        both ──▶ cancelled
+
+A part of a job moves as a job does. A worker that dies leaves it `running`; the next one takes it up from there.
 """
 
 from __future__ import annotations
@@ -45,6 +49,26 @@ MOVES: Final[dict[TrialState, frozenset[TrialState]]] = {
     "infeasible": frozenset({"removed"}),
     "removed": frozenset(),
 }
+
+
+JobState = Literal["queued", "running", "succeeded", "failed", "cancelled"]
+JOB_STATES: Final[tuple[JobState, ...]] = get_args(JobState)
+UNFINISHED: Final[frozenset[JobState]] = frozenset({"queued", "running"})
+JOB_MOVES: Final[dict[JobState, frozenset[JobState]]] = {
+    "queued": frozenset({"running", "failed", "cancelled"}),
+    "running": frozenset({"running", "succeeded", "failed", "cancelled"}),
+    "succeeded": frozenset(),
+    "failed": frozenset(),
+    "cancelled": frozenset(),
+}
+#: Times that a job, or a part of one, is taken up without progress in between before it is given up.
+MAX_STALLED: Final = 3
+
+
+def check_job_move(name: str, here: JobState, to: JobState) -> None:
+    """Raises: IllegalMove."""
+    if to not in JOB_MOVES[here]:
+        raise IllegalMove(f"{name} is {here} and cannot become {to}", state=here)
 
 
 def check_move(number: int, here: TrialState, to: TrialState) -> None:

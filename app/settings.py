@@ -40,6 +40,8 @@ class Settings(BaseModel):
     max_json_depth: Annotated[int, Field(ge=8, le=200)] = 64
     #: Numbers, strings, lists, … of one body together: each takes far more memory than its few bytes there.
     max_json_values: Annotated[int, Field(ge=1000)] = 1_000_000
+    #: Of one dataset, table, checkpoint or model, which lie in the database.
+    max_artefact_bytes: Annotated[int, Field(ge=1024)] = 256 * 2**20
     max_studies_per_project: Annotated[int, Field(ge=1)] = 100_000
     max_trials_per_study: Annotated[int, Field(ge=1)] = 1_000_000
     #: How often one key, and one address, may call: `600/minute`; empty: no limit.
@@ -56,6 +58,14 @@ class Settings(BaseModel):
     ask_threads: Annotated[int, Field(ge=1, le=64)] = 2
     #: Compute the next suggestion of a study as soon as a result was told, before anybody asks.
     speculate: bool = True
+    #: Evaluations and trainings that one worker process runs at a time.
+    job_slots: Annotated[int, Field(ge=1, le=1024)] = 2
+    #: Seconds without a word after which a worker is dead, and others take up its work.
+    worker_seconds: Annotated[float, Field(ge=2)] = 15.0
+    #: Where others reach this worker process (`http://10.0.0.7:8001`); empty: where it listens.
+    worker_address: Annotated[str, Field(pattern=r"^(http://\S+)?$")] = ""
+    #: Days after which what the engine keeps of a finished job is deleted; its result stays until the job is.
+    engine_days: Annotated[float, Field(gt=0)] = 7.0
     #: Seconds between two sweeps of expired leases (they also expire whenever their study is touched).
     sweep_seconds: Annotated[float, Field(gt=0)] = 5.0
 

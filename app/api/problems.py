@@ -31,6 +31,7 @@ STATUS: dict[type[AppError], int] = {
     errors.Forbidden: 403,
     errors.NotAcceptable: 406,
     errors.Unavailable: 503,
+    errors.TooLarge: 413,
     errors.NumericalError: 503,
 }
 #: The `code` of an answer that the framework made.

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, String, column, insert, inspect, select, table
 
+from app.db import engine
 from app.db.keys import DEFAULT_PROJECT
 from app.db.session import EVERY_PROJECT, Store, database_now
 from app.db.tables import Project
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from alembic.config import Config
 
 #: The last of the scripts.
-HEAD = "0007"
+HEAD = "0008"
 SCRIPTS = Path(__file__).resolve().parents[2] / "migrations"
 #: One number for all: whoever migrates a PostgreSQL database holds this advisory lock.
 _LOCK = 7_151_201_907
@@ -67,6 +68,12 @@ def migrate(store: Store) -> None:
             _upgrade(connection, here)
         if connection.execute(select(Project.id).where(Project.name == DEFAULT_PROJECT)).first() is None:
             connection.execute(insert(Project).values(name=DEFAULT_PROJECT, created_at=database_now()))
+    engine.migrate(store)
+
+
+def is_ours(name: str | None, kind: str, parents: object) -> bool:
+    """For Alembic's comparison: the engine's tables, which on SQLite lie among ours, are none of its business."""
+    return not (kind == "table" and name in engine.TABLES)
 
 
 def _revision(connection: Connection) -> str | None:

@@ -323,6 +323,137 @@ class AuditEntry(Base):
     details: Mapped[dict[str, Any]]
 
 
+class Artefact(Base):
+    """Bytes that any worker must find: a dataset, a table, a checkpoint, a model; see `app.db.artefacts`."""
+
+    __tablename__ = "artefacts"
+    __table_args__ = (Index("ix_artefacts_created_at", "created_at"),)
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    project_id: Mapped[int] = mapped_column(ForeignKey("projects.id"), index=True)
+    size: Mapped[int]
+    #: Of the whole content; none until the last chunk is written.
+    sha256: Mapped[str | None] = mapped_column(String(64))
+    created_at: Mapped[datetime]
+
+
+class ArtefactChunk(Base):
+    __tablename__ = "artefact_chunks"
+    artefact_id: Mapped[str] = mapped_column(ForeignKey("artefacts.id", ondelete="CASCADE"), primary_key=True)
+    position: Mapped[int] = mapped_column(primary_key=True)
+    content: Mapped[bytes]
+
+
+class Upload(Base):
+    """A file that a caller gave a name: a dataset, or a table of evaluated architectures."""
+
+    __tablename__ = "uploads"
+    __table_args__ = (UniqueConstraint("project_id", "kind", "name"), {"sqlite_autoincrement": True})
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    project_id: Mapped[int] = mapped_column(ForeignKey("projects.id"))
+    kind: Mapped[str] = mapped_column(String(16))
+    name: Mapped[str] = mapped_column(String(128))
+    #: What is in it, as it is answered: shapes, classes, columns.
+    summary: Mapped[dict[str, Any]]
+    artefact_id: Mapped[str] = mapped_column(ForeignKey("artefacts.id"))
+    created_at: Mapped[datetime]
+
+
+class Worker(Base):
+    """A process with the worker role; whoever stops renewing `seen_at` is dead, and others take up its work."""
+
+    __tablename__ = "workers"
+    #: Random for each start; the engine calls it the executor.
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    #: Where it listens, for calls that only a worker answers.
+    address: Mapped[str]
+    #: The machine as processes see it, and the process there; none where that cannot be told.
+    machine: Mapped[str | None]
+    process: Mapped[str | None]
+    capacity: Mapped[int]
+    has_gpu: Mapped[bool]
+    version: Mapped[str] = mapped_column(String(32))
+    started_at: Mapped[datetime]
+    seen_at: Mapped[datetime]
+
+
+class Job(Base):
+    """What a worker does for long. The row is the truth; the engine only brings it to a worker, see `app.worker`."""
+
+    __tablename__ = "jobs"
+    __table_args__ = (
+        UniqueConstraint("project_id", "kind", "name"),
+        Index(
+            "ix_jobs_unfinished",
+            "state",
+            sqlite_where=text("state IN ('queued', 'running')"),
+            postgresql_where=text("state IN ('queued', 'running')"),
+        ),
+        CheckConstraint("state IN ('queued', 'running', 'succeeded', 'failed', 'cancelled')", name="state"),
+        {"sqlite_autoincrement": True},
+    )
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    project_id: Mapped[int] = mapped_column(ForeignKey("projects.id"))
+    #: Also the first part of the names under which the engine knows it.
+    uid: Mapped[str] = mapped_column(String(32), unique=True)
+    kind: Mapped[str] = mapped_column(String(32))
+    name: Mapped[str] = mapped_column(String(128))
+    body: Mapped[dict[str, Any]]
+    #: Of the engine; see `app.db.engine`.
+    queue: Mapped[str] = mapped_column(String(16))
+    state: Mapped[str] = mapped_column(String(16))
+    progress: Mapped[float]
+    #: How often a worker has taken it up; also tells an attempt that goes on from one that was superseded.
+    attempts: Mapped[int]
+    #: How many of these, the last ones, made no progress.
+    stalled: Mapped[int]
+    #: How often it was given to the engine.
+    dispatches: Mapped[int]
+    error: Mapped[str | None]
+    result: Mapped[dict[str, Any] | None]
+    #: Goes up with every change that those who watch shall see.
+    revision: Mapped[int]
+    #: What to go on from, and what came out.
+    checkpoint_id: Mapped[str | None] = mapped_column(ForeignKey("artefacts.id"))
+    model_id: Mapped[str | None] = mapped_column(ForeignKey("artefacts.id"))
+    created_at: Mapped[datetime]
+    started_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+
+
+class JobPart(Base):
+    """A piece of a job that any worker may take, such as one evaluation; an entry of its own in the queue."""
+
+    __tablename__ = "job_parts"
+    __table_args__ = (
+        CheckConstraint("state IN ('queued', 'running', 'succeeded', 'failed', 'cancelled')", name="state"),
+    )
+    job_id: Mapped[int] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True)
+    task: Mapped[dict[str, Any]]
+    state: Mapped[str] = mapped_column(String(16))
+    progress: Mapped[float]
+    attempts: Mapped[int]
+    stalled: Mapped[int]
+    dispatches: Mapped[int]
+    error: Mapped[str | None]
+    result: Mapped[dict[str, Any] | None]
+    checkpoint_id: Mapped[str | None] = mapped_column(ForeignKey("artefacts.id"))
+    #: Who ran it last.
+    worker: Mapped[str | None] = mapped_column(String(32))
+    started_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+
+
+class JobLine(Base):
+    """A line of a job's log; the last ones are kept."""
+
+    __tablename__ = "job_log"
+    job_id: Mapped[int] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
+    position: Mapped[int] = mapped_column(primary_key=True)
+    at: Mapped[datetime]
+    line: Mapped[str] = mapped_column("text")
+
+
 class IdempotencyKey(Base):
     """What a POST with an `Idempotency-Key` did, as a reference to the rows it made."""
 

@@ -8,7 +8,7 @@ from datetime import timedelta
 
 from sqlalchemy import delete, func, select
 
-from app.db import idempotency
+from app.db import artefacts, idempotency
 from app.db.keys import Uses
 from app.db.reclaim import reclaim
 from app.db.session import EVERY_PROJECT, Store, database_now
@@ -54,7 +54,7 @@ class Upkeep:
 
 
 def clean(store: Store) -> None:
-    """Drops events beyond the last 10,000 of a study or older than a day, old idempotency keys, and purged studies."""
+    """Drops events beyond the last 10,000 of a study or older than a day, and what is old, purged, or nobody's."""
     with store.write(EVERY_PROJECT) as session:
         now = session.execute(select(database_now())).scalar_one()
         session.execute(delete(Event).where(Event.created_at < now - EVENTS_KEPT_FOR))
@@ -65,4 +65,5 @@ def clean(store: Store) -> None:
             session.execute(delete(Event).where(Event.study_id == study_id, Event.revision <= last - EVENTS_KEPT))
     with store.write(EVERY_PROJECT) as session:
         idempotency.forget_old(session)
+    artefacts.sweep(store)
     purge_deleted(store)

@@ -16,13 +16,14 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import update
 from starlette.testclient import TestClient
 
-from app.db.migrate import HEAD, configuration, current, is_at_head, migrate
+from app.db.migrate import HEAD, configuration, current, is_at_head, is_ours, migrate
 from app.db.session import Store
 from app.db.tables import Base, IdempotencyKey, Trial
 from app.main import create_app
 from app.settings import Settings
 
 GOLDEN = Path(__file__).parent / "golden"
+COMPARED = {"compare_type": True, "compare_server_default": True, "include_name": is_ours}
 FILES = sorted(path.name for path in GOLDEN.glob("*.sql"))
 _numbers = itertools.count(1)
 
@@ -63,7 +64,7 @@ def test_a_golden_database_is_brought_to_head_and_goes_on(golden: tuple[Store, s
     migrate(store)
     assert is_at_head(store)
     with store.engine.connect() as connection:
-        context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
+        context = MigrationContext.configure(connection, opts=COMPARED)
         assert compare_metadata(context, Base.metadata) == []
 
     with store.write("every") as session:  # as if it had been written today

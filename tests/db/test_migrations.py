@@ -12,11 +12,14 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import inspect, select, text
 
+from app.db import engine
 from app.db import migrate as module
-from app.db.migrate import HEAD, configuration, current, is_at_head, migrate
+from app.db.migrate import HEAD, configuration, current, is_at_head, is_ours, migrate
 from app.db.session import EVERY_PROJECT, Store
 from app.db.tables import Base, Project
 from app.errors import Unavailable
+
+COMPARED = {"compare_type": True, "compare_server_default": True, "include_name": is_ours}
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -52,7 +55,7 @@ def test_the_schema_goes_up_from_nothing_down_to_nothing_and_up_again(empty: Sto
     assert tables >= {table.name for table in Base.metadata.sorted_tables}
     downgrade(empty, "base")
     assert current(empty) is None
-    assert set(inspect(empty.engine).get_table_names()) <= {"alembic_version", "sqlite_sequence"}
+    assert set(inspect(empty.engine).get_table_names()) - engine.TABLES <= {"alembic_version", "sqlite_sequence"}
     migrate(empty)
     assert (current(empty), set(inspect(empty.engine).get_table_names())) == (HEAD, tables)
 
@@ -60,7 +63,7 @@ def test_the_schema_goes_up_from_nothing_down_to_nothing_and_up_again(empty: Sto
 def test_the_models_and_the_migrated_schema_are_the_same(empty: Store) -> None:
     migrate(empty)
     with empty.engine.connect() as connection:
-        context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
+        context = MigrationContext.configure(connection, opts=COMPARED)
         assert compare_metadata(context, Base.metadata) == []
 
 
@@ -169,3 +172,18 @@ def test_rungs_carries_over_what_studies_reported_before_and_goes_down_again(emp
     with empty.read(EVERY_PROJECT) as session:
         assert session.execute(text("SELECT count(*) FROM reports")).scalar_one() == 5
         assert session.execute(text("SELECT count(*) FROM trials")).scalar_one() == 3
+
+
+def test_migrate_also_brings_the_engines_tables_to_what_the_installed_engine_needs(empty: Store) -> None:
+    from dbos._migration import get_dbos_migrations, sqlite_migrations
+
+    assert not engine.is_at_head(empty)
+    migrate(empty)
+    assert engine.is_at_head(empty)
+    needed = sqlite_migrations if empty.is_sqlite else get_dbos_migrations("dbos", True)
+    assert len(needed) == engine.REVISION
+    ours = {table.name for table in Base.metadata.sorted_tables}
+    assert not engine.TABLES & ours
+    if empty.is_sqlite:
+        there = set(inspect(empty.engine).get_table_names())
+        assert there - ours - {"alembic_version", "sqlite_sequence"} == engine.TABLES
