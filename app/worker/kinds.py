@@ -1,0 +1,22 @@
+"""The kinds of jobs that a worker can run, and how each is run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from app.worker.unit import Done, Unit
+
+
+@dataclass(frozen=True)
+class Kind:
+    """`run` does a whole job, `run_part` a part that `Unit.submit` made. What they raise ends it `failed`."""
+
+    name: str
+    run: Callable[[Unit], Done]
+    run_part: Callable[[Unit], Mapping[str, Any]] | None = None
+
+
+#: By name. What a kind needs to compute is imported when it runs for the first time.
+KINDS: dict[str, Kind] = {}
