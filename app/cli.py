@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     serve.add_argument("--host", help="address to listen on (127.0.0.1); beyond loopback a key must exist")
     serve.add_argument("--port", type=int, help="8000")
     serve.add_argument("--workers", type=int, help="processes (1)")
-    serve.add_argument("--roles", help="comma-separated; available: api", default="api")
+    serve.add_argument("--roles", help="api, worker (hosts jobs), or both in one command (both, where it can)")
     serve.add_argument("--insecure", action="store_true", help="listen beyond loopback although no key exists")
     migrate = commands.add_parser("migrate", help="bring the database's schema up to date")
     backup = commands.add_parser("backup", help="copy the SQLite database, also while it is served")

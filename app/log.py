@@ -40,4 +40,5 @@ def configure(level: str) -> None:
     for name in ("uvicorn", "uvicorn.error", "uvicorn.access", "alembic"):
         logging.getLogger(name).handlers = []
         logging.getLogger(name).propagate = name != "uvicorn.access"  # our own line says more
-    logging.getLogger("alembic").setLevel("WARNING")
+    for name in ("alembic", "dbos"):
+        logging.getLogger(name).setLevel("WARNING")

@@ -41,6 +41,8 @@ from app.settings import Settings
 
 #: Whose routes there are; the busiest are tried first.
 PARTS = (loop, trials, studies, insight, operations, exchange, events, keys, projects, audit)
+#: What a process with the worker role alone answers.
+WORKER_PARTS = (operations,)
 
 
 def end_streams_on_signal(closing: asyncio.Event) -> None:
@@ -74,8 +76,11 @@ def paces(settings: Settings) -> list[Middleware]:
     ]
 
 
-def create_app(settings: Settings | None = None) -> FastAPI:
-    """The API on the database of the settings, which must be migrated (`metatune-server` does so at its start)."""
+def create_app(settings: Settings | None = None, *, is_worker: bool = False) -> FastAPI:
+    """The API on the database of the settings, which must be migrated (`metatune-server` does so at its start).
+
+    `is_worker`: of a process with the worker role, which answers what only a worker can, and nothing else.
+    """
     settings = settings or Settings.from_environment()
     traces = tracing.start(settings.traces) if settings.traces else None
     store = Store(settings.database, most=Most(settings.max_studies_per_project, settings.max_trials_per_study))
@@ -85,11 +90,16 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         store.check()
         app.state.closing = asyncio.Event()
         end_streams_on_signal(app.state.closing)
+        uses = Uses()
+        app.state.callers = callers(store, settings, uses)
+        if is_worker:
+            yield
+            app.state.closing.set()
+            store.dispose()
+            return
         memory = Memory()
         speculation = Speculation(store, memory) if settings.speculate else None
         app.state.desk = Desk(store, settings.ask_threads, memory, speculation)
-        uses = Uses()
-        app.state.callers = callers(store, settings, uses)
         app.state.insights = insight.Insights(memory.histories)
         upkeep = Upkeep(store, settings.sweep_seconds, uses)
         upkeep.start()
@@ -112,18 +122,21 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         redoc_url=None,
         redirect_slashes=False,
         telemetry={"tracing": False, "metrics": False, "logs": False},  # half a dozen calls a request, for nobody yet
-        routes=[route for part in PARTS for route in part.router.routes],
+        openapi_url=None if is_worker else "/openapi.json",
+        routes=[route for part in (WORKER_PARTS if is_worker else PARTS) for route in part.router.routes],
         middleware=[
             Middleware(Observed),
             Middleware(Guarded, hosts=settings.hosts),
             *paces(settings),
-            Middleware(Limited, most=settings.max_body_bytes),
+            Middleware(Limited, most=settings.max_body_bytes, most_of_file=settings.max_artefact_bytes),
         ],
     )
     app.state.settings = settings
     app.state.store = store
+    app.state.is_worker = is_worker
     app.state.multiprocess = operations.MULTIPROCESS in os.environ
     problems.install(app)
-    operations.install_docs(app)
-    app.openapi = lambda: schema.document(app)  # type: ignore[method-assign]
+    if not is_worker:
+        operations.install_docs(app)
+        app.openapi = lambda: schema.document(app)  # type: ignore[method-assign]
     return app

@@ -11,19 +11,22 @@ import sys
 import tempfile
 import threading
 import time
+from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
 from uvicorn.supervisors import Multiprocess
 
 from app import log, tracing
+from app.api.operations import VERSION
 from app.cli import is_loopback
 from app.connections import Bounded
-from app.db import keys
+from app.db import engine, keys
 from app.db.holder import hold
 from app.db.migrate import migrate
 from app.db.session import EVERY_PROJECT, Store
-from app.errors import Invalid, NotAvailableYet, Unavailable
+from app.errors import Invalid, Unavailable
+from app.host import SUPERVISOR, Host
 from app.main import create_app
 from app.settings import PREFIX, Settings
 
@@ -32,13 +35,41 @@ DRAIN_SECONDS = 20
 #: Objects made, less those gone, between two looks of the garbage collector; Python's 700 is for small programs.
 GARBAGE_THRESHOLD = 20_000
 _SUPERVISOR = "METATUNE_SUPERVISOR_PID"
+ROLES = frozenset({"api", "worker"})
+#: How uvicorn serves, in every role.
+HTTP: dict[str, Any] = {
+    "log_config": None,
+    "access_log": False,
+    "server_header": False,
+    "proxy_headers": False,
+    "timeout_graceful_shutdown": DRAIN_SECONDS,
+    "timeout_keep_alive": 75,
+    "http": Bounded,
+}
 
 
-def serve(settings: Settings, *, roles: str, insecure: bool) -> None:
+def roles_of(text: str | None) -> frozenset[str]:
+    """Both, unless told; where the engine of jobs is not installed (the slim process), the API alone.
+
+    Raises: Invalid.
+    """
+    if text is None:
+        return ROLES if engine.is_installed() else frozenset({"api"})
+    roles = frozenset(part.strip() for part in text.replace("both", "api,worker").split(","))
+    if not roles or roles - ROLES:
+        raise Invalid(f"--roles takes api, worker, or both; got {text!r}")
+    if "worker" in roles and not engine.is_installed():
+        raise Invalid("the worker role needs: pip install 'metatune-server[worker]'")
+    return roles
+
+
+def serve(settings: Settings, *, roles: str | None, insecure: bool) -> None:
     """Returns when the server was told to stop.  Raises: AppError, with what to do."""
-    if set(roles.split(",")) != {"api"}:
-        raise NotAvailableYet(f"--roles takes: api; got {roles!r}. The worker role comes with jobs")
+    wanted = roles_of(roles)
     log.configure(settings.log_level)
+    if wanted == {"worker"}:
+        serve_worker(settings, insecure)
+        return
     store = Store(settings.database)
     holder = hold(store)
     migrate(store)
@@ -52,31 +83,65 @@ def serve(settings: Settings, *, roles: str, insecure: bool) -> None:
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="metatune-metrics-")
     for name, value in settings.model_dump().items():
         os.environ[PREFIX + name.upper()] = ",".join(value) if isinstance(value, tuple) else str(value)
-    config = uvicorn.Config(
-        "app.serve:worker",
-        factory=True,
-        workers=settings.workers,
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,
-        timeout_graceful_shutdown=DRAIN_SECONDS,
-        timeout_keep_alive=75,
-        http=Bounded,
-    )
+    config = uvicorn.Config("app.serve:worker", factory=True, workers=settings.workers, **HTTP)
     _, most_files = resource.getrlimit(resource.RLIMIT_NOFILE)  # many systems start programs with few of them
     resource.setrlimit(resource.RLIMIT_NOFILE, (most_files, most_files))
     listener = listen(settings)
     host, port = listener.getsockname()[:2]
     address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
     print(f"metatune is at {address}  (documentation: {address}/docs)", file=sys.stderr, flush=True)
-    if settings.workers > 1:
-        os.environ[_SUPERVISOR] = str(os.getpid())
-        Multiprocess(config, sockets=[listener]).run()
-    else:
-        uvicorn.Server(config).run(sockets=[listener])
+    jobs_host = Host(settings) if "worker" in wanted else None
+    if jobs_host is not None:
+        jobs_host.start()
+    try:
+        if settings.workers > 1:
+            os.environ[_SUPERVISOR] = str(os.getpid())
+            Multiprocess(config, sockets=[listener]).run()
+        else:
+            uvicorn.Server(config).run(sockets=[listener])
+    finally:
+        if jobs_host is not None:
+            jobs_host.stop()
     if holder is not None:
         holder.close()
+
+
+def serve_worker(settings: Settings, insecure: bool) -> None:
+    """Hosts jobs, and answers what only a worker can, until it is told to stop.  Raises: AppError."""
+    from app.worker.engine import Engine  # here: it takes a second, which an API process does without
+    from app.worker.watch import Watch
+
+    store = Store(settings.database)
+    migrate(store)
+    store.check()
+    refuse_the_open(settings, store, insecure)
+    listener = listen(settings)
+    address = settings.worker_address or address_of(listener, settings)
+    jobs_engine = Engine(store, settings, address=address, version=VERSION)
+    watch = Watch(jobs_engine)
+    jobs_engine.start()
+    watch.start()
+    supervisor = os.environ.get(SUPERVISOR)
+    if supervisor is not None:
+        threading.Thread(target=_leave_with, args=(int(supervisor),), daemon=True).start()
+    print(f"metatune hosts jobs, and listens at {address}", file=sys.stderr, flush=True)
+    config = uvicorn.Config(create_app(settings, is_worker=True), **HTTP)
+    try:
+        uvicorn.Server(config).run(sockets=[listener])
+    finally:
+        watch.stop()
+        jobs_engine.stop()
+        store.dispose()
+        sys.stderr.flush()
+        os._exit(0)  # trainings under way are not waited for: they go on elsewhere, or at the next start
+
+
+def address_of(listener: socket.socket, settings: Settings) -> str:
+    """Where others reach it: by this machine's name, if it listens to all of them."""
+    name, port = listener.getsockname()[:2]
+    if name in ("0.0.0.0", "::"):  # noqa: S104  (asked for by --host)
+        name = socket.gethostname()
+    return f"http://{f'[{name}]' if ':' in name else name}:{port}"
 
 
 def worker() -> FastAPI:

@@ -133,7 +133,7 @@ def test_keys_create_and_migrate_make_the_schema_when_it_is_missing(tmp_path: Pa
         (["migrate", "--database", "nonsense"], "database URL"),
         (["migrate", "--database", "sqlite://"], "needs a file"),
         (["serve", "--port", "99999"], "--port or METATUNE_PORT"),
-        (["serve", "--roles", "api,worker"], "--roles"),
+        (["serve", "--roles", "api,cook"], "--roles"),
         (["keys", "create", "--expires-in-days", "nan"], "--expires-in-days"),
         (["keys", "create", "--project", "a b"], "a project's name"),
         (["keys", "revoke", "0000"], "no key '0000'"),
@@ -182,7 +182,7 @@ def test_the_api_starts_without_what_only_workers_need(tmp_path: Path) -> None:
         import sys
         class Absent:
             def find_spec(self, name, path=None, target=None):
-                if name.partition(".")[0] in {"sklearn", "jax", "jaxlib", "pandas", "httpx", "httpx2"}:
+                if name.partition(".")[0] in {"sklearn", "jax", "jaxlib", "pyarrow", "dbos", "httpx", "httpx2"}:
                     raise ModuleNotFoundError(f"No module named {name!r}", name=name)
         sys.meta_path.insert(0, Absent())
         from app.cli import main

@@ -15,6 +15,7 @@ ALLOWED = {
     "search": {"errors"},
     "db": {"errors", "figures", "tracing", "lifecycle", "definition", "measurement", "search"},
     "services": {"errors", "figures", "tracing", "lifecycle", "definition", "measurement", "search", "db"},
+    "worker": {"errors", "lifecycle", "settings", "search", "nas", "fewshot", "db", "services"},
 }
 NUMERIC = {"numpy", "scipy", "sklearn", "cmaes"}
 #: Services that are parts of one verb: `ask` is told in several modules.

@@ -1,7 +1,7 @@
 """Reading JSON from strangers.
 
 `StrictRoute` gives every route a request whose body is `application/json`, not too deep, without NUL or lone surrogates
-in its strings, and whose numbers too large for a double are infinite instead of an error.
+in its strings, and whose numbers too large for a double are infinite instead of an error. `UPLOADS` take files instead.
 """
 
 from __future__ import annotations
@@ -10,12 +10,17 @@ import itertools
 import json
 import re
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Any, Final
 
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
 
 from app.api.problems import BadBody
+
+#: Where POST takes a file, as multipart/form-data, up to the size of an artefact.
+UPLOADS: Final = frozenset({"/v1/nas/tables", "/v1/fewshot/datasets"})
+#: What a form may have beside the file.
+FORM_BYTES = 64 * 1024
 
 _MAX_DIGITS = 20  # longer integers are beyond every double that is exact; some are beyond every double
 _UNSAFE = re.compile("[\x00\ud800-\udfff]")
@@ -39,7 +44,9 @@ class StrictRoute(APIRoute):
             request = StrictRequest(request.scope, request.receive)
             for text in itertools.chain.from_iterable(request.query_params.multi_items()):
                 _check_text(text)
-            if request.method != "GET":
+            if request.method == "POST" and request.url.path in UPLOADS:
+                _check_form(request)
+            elif request.method != "GET":
                 await _check_content_type(request)
             return await handle(request)
 
@@ -57,6 +64,17 @@ async def _check_content_type(request: Request) -> None:
             "unsupported-media-type",
             f"the body must be application/json, not {media_type or 'without a type'}; "
             "with curl add -H 'Content-Type: application/json'",
+        )
+
+
+def _check_form(request: Request) -> None:
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type != "multipart/form-data":
+        raise BadBody(
+            415,
+            "unsupported-media-type",
+            f"a file comes as multipart/form-data, not {media_type or 'without a type'}; "
+            "with curl: -F name=mine -F file=@mine.npz",
         )
 
 

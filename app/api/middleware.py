@@ -15,6 +15,7 @@ from prometheus_client import Counter, Histogram
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app import tracing
+from app.api.body import FORM_BYTES, UPLOADS
 from app.api.problems import BadBody, problem
 
 logger = logging.getLogger("metatune.access")
@@ -125,16 +126,22 @@ class Guarded:
 
 
 class Limited:
-    """Refuses bodies beyond the limit, announced or not. (The framework would answer in plain text.)"""
+    """Refuses bodies beyond the limit, announced or not. (The framework would answer in plain text.)
 
-    def __init__(self, app: ASGIApp, most: int) -> None:
+    A file may have more; it is kept on disk while it comes.
+    """
+
+    def __init__(self, app: ASGIApp, most: int, most_of_file: int) -> None:
         self.app = app
         self.most = most
+        self.most_of_file = most_of_file
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        is_file = scope["type"] == "http" and scope["method"] == "POST" and scope["path"] in UPLOADS
+        most = max(self.most, self.most_of_file + FORM_BYTES) if is_file else self.most
         announced = header(scope, b"content-length") if scope["type"] == "http" else None
-        if announced is not None and announced.isdecimal() and int(announced[:20]) > self.most:
-            await problem(413, "too-large", self._detail())(scope, receive, send)
+        if announced is not None and announced.isdecimal() and int(announced[:20]) > most:
+            await problem(413, "too-large", _too_large(most))(scope, receive, send)
             return
         read = 0
 
@@ -142,14 +149,15 @@ class Limited:
             nonlocal read
             message = await receive()
             read += len(message.get("body", b""))
-            if read > self.most:
-                raise BadBody(413, "too-large", self._detail())
+            if read > most:
+                raise BadBody(413, "too-large", _too_large(most))
             return message
 
         await self.app(scope, receiving, send)
 
-    def _detail(self) -> str:
-        return f"a body may have {self.most} bytes; send less at a time"
+
+def _too_large(most: int) -> str:
+    return f"a body may have {most} bytes; send less at a time"
 
 
 @lru_cache(maxsize=64)
