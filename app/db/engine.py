@@ -49,7 +49,10 @@ _SCHEMA_STAMP = table("dbos_migrations", column("version"), schema=SCHEMA)
 
 
 def is_installed() -> bool:
-    return find_spec("dbos") is not None
+    try:
+        return find_spec("dbos") is not None
+    except ModuleNotFoundError:
+        return False
 
 
 def is_at_head(store: Store) -> bool:
