@@ -87,7 +87,7 @@ clean:  ## remove the environment and everything built
 KILLS ?= 200
 
 ledger: $(READY)  ## kill servers and databases under load (KILLS=200 each), and look whether anything is lost
-	$(BIN)/python -m tests.ledger.campaign --kills $(KILLS) --folder build/ledger
+	$(BIN)/python -m tests.ledger.chaos --calm --acts $(KILLS) --folder build/ledger
 
 .PHONY: chaos
 ACTS ?= 12

@@ -57,6 +57,11 @@ class Server:
             self._process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, start_new_session=True
             )
+        self.wait_until_ready()
+
+    def wait_until_ready(self) -> None:
+        """Raises: RuntimeError with its log, if it ends or takes too long."""
+        assert self._process is not None
         give_up_at = time.monotonic() + READY_SECONDS
         with httpx.Client(base_url=self.url, timeout=5.0, verify=False) as probe:
             while not _is_ready(probe):

@@ -1,4 +1,7 @@
-"""A server with a bug put in on purpose: `python -m tests.ledger.planted <bug> serve …`. The audit has to find it."""
+"""A server with a bug put in on purpose: `python -m tests.ledger.planted <bug> serve …`. The audit has to find it.
+
+Several are joined by `+`. `forgetful-disk` is none of the server's: under it a power cut can be played, see `power`.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +15,11 @@ from sqlalchemy.orm.attributes import set_committed_value
 
 from app import cli
 from app.db import idempotency, studies, trials
+from app.db import session as database
 from app.db.session import EVERY_PROJECT, Store
 from app.db.studies import OpenStudy
 from app.db.tables import Event, Study, Trial
+from tests.ledger import power
 
 
 def asynchronous_commit() -> None:
@@ -24,6 +29,17 @@ def asynchronous_commit() -> None:
         return
 
     Store.check = unchecked  # type: ignore[method-assign]
+
+
+def unsynced_commit() -> None:
+    """The same on SQLite: a commit is in the log, and the log is on disk sometime."""
+
+    def prepare(connection: Any, record: Any) -> None:
+        prepared(connection, record)
+        connection.execute("PRAGMA synchronous=NORMAL")
+
+    asynchronous_commit()
+    prepared, database._prepare_sqlite = database._prepare_sqlite, prepare
 
 
 def max_plus_one() -> None:
@@ -90,7 +106,9 @@ def rounded_values() -> None:
 
 
 BUGS: dict[str, Callable[[], None]] = {
+    "forgetful-disk": power.watch,
     "asynchronous-commit": asynchronous_commit,
+    "unsynced-commit": unsynced_commit,
     "max-plus-one": max_plus_one,
     "forgotten-keys": forgotten_keys,
     "unchecked-leases": unchecked_leases,
@@ -98,5 +116,6 @@ BUGS: dict[str, Callable[[], None]] = {
 }
 
 if __name__ == "__main__":
-    BUGS[sys.argv[1]]()
+    for bug in sys.argv[1].split("+"):
+        BUGS[bug]()
     cli.main(sys.argv[2:])

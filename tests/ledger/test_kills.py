@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from tests.ledger.audit import Findings
 from tests.ledger.campaign import (
     asynchronous_commit_control,
     campaign,
     max_plus_one_control,
     postgresql_site,
     sqlite_site,
+    unsynced_commit_control,
 )
 
 pytestmark = pytest.mark.slow
@@ -19,11 +22,12 @@ pytestmark = pytest.mark.slow
 KILLS = 10
 
 
-def test_sqlite_keeps_what_was_acknowledged_when_the_server_is_killed(folder: Path) -> None:
+def test_sqlite_keeps_what_was_acknowledged_when_the_server_is_killed_and_the_power_fails(folder: Path) -> None:
     with sqlite_site(folder) as site:
         findings, progress = campaign(site, KILLS)
     assert findings.problems == {}
-    assert progress.kills == KILLS
+    assert progress.kills + progress.crashes == KILLS
+    assert progress.crashes >= 3
     assert findings.acknowledged_tells > KILLS
 
 
@@ -36,8 +40,11 @@ def test_postgresql_keeps_what_was_acknowledged_when_servers_are_killed_and_it_c
     assert findings.acknowledged_tells > KILLS
 
 
-def test_the_audit_notices_commits_that_are_acknowledged_too_early(folder: Path) -> None:
-    findings = asynchronous_commit_control(folder)
+@pytest.mark.parametrize("control", [asynchronous_commit_control, unsynced_commit_control])
+def test_the_audit_notices_commits_that_are_acknowledged_too_early(
+    folder: Path, control: Callable[[Path], Findings]
+) -> None:
+    findings = control(folder)
     assert findings.acknowledged_tells > 0
     assert findings.lost
 
