@@ -54,12 +54,13 @@ def report(
             return REMOVED
         told = objective_values(here, values, value)
         kept = trials.report_at(session, trial, step)
-        if kept is not None and kept.values != told:
+        if kept is not None and kept.values == told and (trial.state in FINISHED or trial.state == "paused"):
+            return Word()
+        if kept is not None and kept.values != told and trial.state not in FINISHED:
+            trials.check_lease(trial, lease)  # the step is of the present attempt: an overslept worker must hear that
             raise ReportDiffers(
                 f"trial {number} reported {kept.values} at step {step} already; report a later step", here=kept.values
             )
-        if kept is not None and (trial.state in FINISHED or trial.state == "paused"):
-            return Word()
         revive(here, trial, lease)
         if kept is None:
             reports.keep(here, trial, step, told)

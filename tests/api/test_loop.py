@@ -467,6 +467,18 @@ def test_a_repeated_report_is_200_also_when_the_trial_is_finished(api: Api) -> N
     assert api.report(1, step=2, value=0.5, status=409)["code"] == "trial-finished-differently"
 
 
+def test_who_overslept_hears_so_and_not_that_the_reports_of_its_successor_differ(api: Api, age_leases: Ageing) -> None:
+    api.create(algorithm="random")
+    old = api.one()["lease"]["token"]
+    age_leases()
+    new = api.one()["lease"]["token"]
+    api.report(1, step=1, value=0.5, lease=new)
+    assert api.report(1, step=1, value=0.6, lease=old, status=409)["code"] == "lease-lost"
+    assert api.report(1, step=1, value=0.6, lease=new, status=409)["code"] == "report-differs"
+    api.tell(1, value=0.4, lease=new)
+    assert api.report(1, step=1, value=0.6, lease=old, status=409)["code"] == "trial-finished-differently"
+
+
 def test_a_new_attempt_supersedes_the_older_ones_steps(api: Api) -> None:
     api.create(algorithm="random")
     api.one()

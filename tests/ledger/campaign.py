@@ -35,7 +35,7 @@ CLIENTS = 4
 #: Seconds of load between two acts, at most: from before the first answer to some hundred answers.
 LOAD_SECONDS = 1.2
 #: One in so many crashes the database instead of killing a server.
-CRASH_EVERY = 3
+CRASH_EVERY = 4
 #: Where there is a network to be cut, one in so many does that.
 CUT_EVERY = 3
 #: Seconds that the network is away, and that each piece takes while it is slow.
@@ -108,6 +108,8 @@ class Site:
 
     def crash(self, rng: random.Random, progress: Progress) -> None:
         """The database: PostgreSQL is stopped at once while its servers live; SQLite loses power with its server."""
+        if self.cluster is None:
+            power.wait_for_unsynced(self.folder / "metatune.db")
         began = time.monotonic()
         if self.cluster is None:
             self.servers[0].kill()

@@ -13,6 +13,7 @@ import os
 import random
 import struct
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -136,6 +137,14 @@ def watch() -> None:
 
     vfs.open = _Open(noted_open)
     _kept.extend([vfs.open, open_really, tables])
+
+
+def wait_for_unsynced(database: Path, seconds: float = 1.0) -> None:
+    """Until a write is under way, so that a cut meets one; or not at all, when nobody writes."""
+    notes = [Path(f"{path}{NOTES}") for path in (database, f"{database}-wal")]
+    end = time.monotonic() + seconds
+    while time.monotonic() < end and not any(path.exists() and path.stat().st_size for path in notes):
+        time.sleep(0.0005)
 
 
 def cut(database: Path, rng: random.Random) -> int:
