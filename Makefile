@@ -95,6 +95,13 @@ ACTS ?= 12
 chaos: $(READY)  ## the same with a slow and cut network and sleeping workers (ACTS=12 on each database; goes on if interrupted)
 	$(BIN)/python -m tests.ledger.chaos --acts $(ACTS) --folder build/chaos
 
+.PHONY: retries
+N ?= 5000
+
+retries: $(READY)  ## spoil and send again N=5000 calls of every POST, on both databases, and count double effects
+	$(BIN)/python -m tests.ledger.retries --kind sqlite --n $(N) --folder build/retries
+	$(BIN)/python -m tests.ledger.retries --kind postgresql --n $(N) --folder build/retries
+
 bench-tell-latency: $(READY)  ## how long a tell takes while suggestions for 32 askers are being computed
 	$(BIN)/python -m benchmarks.tell_latency
 

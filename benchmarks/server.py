@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -22,7 +22,7 @@ class Server:
     """Serves a SQLite file in `folder`, or the database it is told.
 
     `with` stops it, `kill()` is a power cut, `start()` starts it (again). `command` is another program than
-    `metatune-server` that takes the same arguments.
+    `metatune-server` that takes the same arguments; `settings` are those of `app.settings`, by name.
     """
 
     def __init__(
@@ -33,11 +33,13 @@ class Server:
         database: str | None = None,
         workers: int = 1,
         command: Sequence[str] = (),
+        settings: Mapping[str, object] | None = None,
     ) -> None:
         self.folder = folder
         self.port = port or free_port()
         self.database = database or f"sqlite:///{folder / 'metatune.db'}"
         self.workers = workers
+        self.settings = {f"METATUNE_{name.upper()}": str(value) for name, value in (settings or {}).items()}
         self.command = list(command) or [str(Path(sys.executable).parent / "metatune-server")]
         self.url = f"http://127.0.0.1:{self.port}"
         self.log = folder / f"server-{self.port}.log"
@@ -53,6 +55,7 @@ class Server:
         command = [*self.command, "serve", "--host", "127.0.0.1", "--port", str(self.port)]
         command += ["--database", self.database, "--workers", str(self.workers)]
         environment = {name: value for name, value in os.environ.items() if not name.startswith("METATUNE_")}
+        environment |= self.settings
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, start_new_session=True

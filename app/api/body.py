@@ -54,7 +54,14 @@ class StrictRoute(APIRoute):
 
 
 async def _check_content_type(request: Request) -> None:
-    """Raises: BadBody, 415 with the flag that curl needs."""
+    """Raises: BadBody, 415 with the flag that curl needs. A packed body is never unpacked: it could be a bomb."""
+    encoding = request.headers.get("content-encoding", "identity").strip().lower()
+    if encoding not in ("", "identity"):
+        raise BadBody(
+            415,
+            "unsupported-encoding",
+            f"bodies are taken as they are, not packed with {encoding[:60]}; send plain JSON",
+        )
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type == "application/json":
         return

@@ -301,8 +301,9 @@ def delete_study(
 
 
 @router.post("/{study}/restore", summary="Bring a deleted study back")
-def restore_study(address: AddressDep, store: StoreDep) -> StudyOut:
-    edit_study.restore(store, address)
+def restore_study(address: AddressDep, store: StoreDep, once: OnceDep) -> StudyOut:
+    """Within 7 days; 409 `name-taken` if the name means another study by now. One that is there stays as it is."""
+    edit_study.restore(store, address, once)
     with reading(store, address) as here:
         return StudyOut.of(here)
 

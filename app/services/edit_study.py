@@ -11,7 +11,8 @@ from sqlalchemy import delete, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from app.db import audit, reports, rungs, studies, trials
+from app.db import audit, idempotency, reports, rungs, studies, trials
+from app.db.idempotency import Once
 from app.db.session import EVERY_PROJECT, Store, database_now
 from app.db.studies import Address, OpenStudy
 from app.db.tables import Study, Trial
@@ -66,7 +67,10 @@ def remove(store: Store, address: Address, *, purge: bool) -> None:
             try:
                 study = studies.open_study(session, address, lock=True).study
             except StudyNotFound:
-                study = _deleted(session, address)
+                found = _deleted(session, address)
+                if found is None:
+                    raise
+                study = found
             _purge(session, study, address.by)
             return
         here = studies.open_study(session, address, lock=True)
@@ -75,37 +79,50 @@ def remove(store: Store, address: Address, *, purge: bool) -> None:
         here.audit("deleted", uid=here.study.uid)
 
 
-def restore(store: Store, address: Address) -> OpenStudy:
-    """Brings back the study of that name deleted last.  Raises: StudyNotFound, NameTaken."""
-    try:
-        with store.write(address.project_id) as session:
-            study = _deleted(session, address)
-            study.deleted_at = None
+def restore(store: Store, address: Address, once: Once | None) -> OpenStudy:
+    """Brings back the study of that name deleted last; one that is there is left as it is.
+
+    Raises: StudyNotFound, NameTaken.
+    """
+    with store.write(address.project_id) as session:
+        before = idempotency.remembered(session, once)
+        if before is not None:
+            return studies.open_study(session, replace(address, uid=before["uid"]))
+        study = _deleted(session, address)
+        if study is None:
+            try:
+                return studies.open_study(session, address)
+            except StudyNotFound as problem:
+                raise StudyNotFound(
+                    f"there is no study {address.name!r}, nor one deleted within {RESTORABLE.days} days"
+                ) from problem
+        study.deleted_at = None
+        try:
             session.flush()
-            here = studies.open_study(session, replace(address, uid=study.uid), lock=True)
-            here.record("study.updated", study.state)
-            here.audit("restored", uid=study.uid)
-            return here
-    except IntegrityError as problem:
-        raise NameTaken(
-            f"the name {address.name!r} means another study by now; delete or rename that one first"
-        ) from problem
+        except IntegrityError as problem:
+            raise NameTaken(
+                f"the name {address.name!r} means another study by now; delete or rename that one first"
+            ) from problem
+        here = studies.open_study(session, replace(address, uid=study.uid), lock=True)
+        here.record("study.updated", study.state)
+        here.audit("restored", uid=study.uid)
+        idempotency.remember(session, once, {"uid": study.uid}, here.now)
+        return here
 
 
-def _deleted(session: Session, address: Address) -> Study:
+def _deleted(session: Session, address: Address) -> Study | None:
+    """Locked: of two that restore it at once one finds it there."""
     now = session.execute(select(database_now())).scalar_one()
     query = (
         select(Study)
         .where(Study.project_id == address.project_id, Study.name == address.name, Study.deleted_at > now - RESTORABLE)
         .order_by(Study.deleted_at.desc())
         .limit(1)
+        .with_for_update()
     )
     if address.uid is not None:
         query = query.where(Study.uid == address.uid)
-    study: Study | None = session.scalars(query).one_or_none()
-    if study is None:
-        raise StudyNotFound(f"there is no study {address.name!r}, nor one deleted within {RESTORABLE.days} days")
-    return study
+    return session.scalars(query).one_or_none()
 
 
 def purge_deleted(store: Store) -> None:

@@ -125,6 +125,31 @@ def test_a_copy_is_made_once(api: Api) -> None:
     api.call("POST", f"{api.base}/copy", {"name": "twin"}, status=409)
 
 
+def test_a_study_is_restored_once_with_or_without_a_key(api: Api) -> None:
+    first = api.create()["uid"]
+    api.call("DELETE", api.base, status=204)
+    assert api.create()["uid"] != first
+    api.call("DELETE", api.base, status=204)
+    back = post(api, f"{api.base}/restore", None, status=200)
+    assert back["uid"] != first
+    assert post(api, f"{api.base}/restore", None, status=200) == back  # and is not the other one's turn
+    api.call("DELETE", f"{api.base}?purge=true", status=204)
+    for _ in range(2):
+        assert api.call("POST", f"{api.base}/restore", status=200)["uid"] == first
+    restored = [one for one in api.call("GET", "/v1/audit", status=200)["items"] if one["action"] == "study.restored"]
+    assert len(restored) == 2
+
+
+def test_a_study_restored_by_several_at_once_is_restored_once(api: Api) -> None:
+    api.create()
+    api.call("DELETE", api.base, status=204)
+    with ThreadPoolExecutor(4) as pool:
+        back = list(pool.map(lambda _: api.call("POST", f"{api.base}/restore", status=200), range(4)))
+    assert all(one == back[0] for one in back)
+    restored = [one for one in api.call("GET", "/v1/audit", status=200)["items"] if one["action"] == "study.restored"]
+    assert len(restored) == 1
+
+
 def test_copies_at_once_under_one_key_are_one(api: Api) -> None:
     api.create()
     with ThreadPoolExecutor(4) as pool:

@@ -131,11 +131,11 @@ class Site:
 def sqlite_site(folder: Path, *bugs: str, has_network: bool = False) -> Iterator[Site]:
     folder.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
-        server = stack.enter_context(Server(folder, command=_planted("forgetful-disk", *bugs)))
+        server = stack.enter_context(Server(folder, command=planted_command("forgetful-disk", *bugs)))
         yield Site(folder, [server], proxies=_proxies(stack, [server]) if has_network else ())
 
 
-def _planted(*bugs: str) -> list[str]:
+def planted_command(*bugs: str) -> list[str]:
     return [sys.executable, "-m", "tests.ledger.planted", "+".join(bugs)] if bugs else []
 
 
@@ -159,7 +159,7 @@ def postgresql_site(
         cluster.create("ledger")
         _migrate(cluster.url("ledger"))
         url = cluster.url("ledger", options)
-        command = _planted(*bugs)
+        command = planted_command(*bugs)
         running = [stack.enter_context(Server(folder, database=url, command=command)) for _ in range(servers)]
         proxies = _proxies(stack, running) if has_network else ()
         yield Site(folder, running, cluster, list(studies) or list(STUDIES), proxies)
