@@ -108,6 +108,10 @@ bench-tell-latency: $(READY)  ## how long a tell takes while suggestions for 32 
 bench-ask-latency: $(READY)  ## how long an ask takes with 1,000 trials, computed ahead and when asked
 	$(BIN)/python -m benchmarks.ask_latency
 
+.PHONY: attack
+attack: $(READY)  ## what somebody sends who means harm: tried, hits, and the memory that it took
+	$(BIN)/python -m tests.fuzz.attack
+
 .PHONY: fuzz state-machine
 CASES ?= 20000
 STEPS ?= 20000

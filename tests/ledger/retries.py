@@ -1,8 +1,8 @@
 """Does anything happen twice? `make retries N=5000` forces so many retries of every POST, and counts what is there.
 
-Each call is spoiled first and then sent again under its Idempotency-Key, to another server where there are two. What
-spoils it: the connection is reset in the middle of the request; or when all of it was sent; or when the first byte of
-the answer came; or the whole answer is thrown away; or the same call is on its way twice at once.
+Each call is spoiled several times and then sent once more, always under its Idempotency-Key and to whichever of the
+servers. What spoils it: the connection is reset in the middle of the request; or when all of it was sent; or when the
+first byte of the answer came; or the whole answer is thrown away; or the same call is on its way twice at once.
 
 How much a call should leave behind is measured, not believed: of the same calls, sent once each, the rows of every
 table are counted, with the revisions of studies. Whatever spoiled calls leave beyond that is a double effect. The
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import random
 import socket
 import struct
@@ -41,10 +42,12 @@ from app.settings import Settings
 from benchmarks.server import Server
 from tests.ledger.campaign import ROOT, planted_command
 from tests.ledger.chaos import table
+from tests.ledger.client import NOT_NOW
 from tests.ledger.cluster import Cluster
 
 SPACE = {"x": {"type": "float", "low": 0, "high": 1}}
-#: What happens to the first attempt; each is as frequent as the others.
+#: Attempts that are spoiled before the last one, and by what; each is as frequent as the others.
+SPOILS = 4
 SPOILED = ("half a request", "no answer read", "half an answer", "answer thrown away", "twice at once")
 #: Seconds that a server may work before an answer is given up: from nothing to long enough.
 PATIENCE = (0.0, 0.0, 0.002, 0.01, 0.03)
@@ -216,7 +219,7 @@ def send(port: int, said: bytes) -> Answer | None:
 
 
 def spoil(how: str, port: int, said: bytes, rng: random.Random) -> list[Answer]:
-    """The first attempt; returns the answers that were read whole."""
+    """One attempt; returns the answers that were read whole."""
     if how == "answer thrown away":
         return [answer for answer in [send(port, said)] if answer]
     with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
@@ -239,9 +242,9 @@ class Tally:
     """Of one route, on disk after every batch."""
 
     calls: int = 0
-    #: Sent again, whatever the first attempt had become.
+    #: Sent again, whatever the attempts before had become.
     retries: int = 0
-    #: First attempts, by what spoiled them.
+    #: Attempts, by what spoiled them.
     spoiled: dict[str, int] = field(default_factory=dict)
     #: Rows and revisions that should not be there, and that should.
     double: int = 0
@@ -252,10 +255,11 @@ class Tally:
     refused: int = 0
     example: str = ""
 
-    def note(self, how: str, attempts: int, answers: Sequence[Answer]) -> None:
+    def note(self, hows: Sequence[str], sent: int, answers: Sequence[Answer]) -> None:
         self.calls += 1
-        self.retries += attempts
-        self.spoiled[how] = self.spoiled.get(how, 0) + 1
+        self.retries += sent - 1
+        for how in hows:
+            self.spoiled[how] = self.spoiled.get(how, 0) + 1
         good = [answer.comparable for answer in answers if 200 <= answer.status < 300]
         if not answers or not 200 <= answers[-1].status < 300:
             self.refused += 1
@@ -265,18 +269,19 @@ class Tally:
             self.example = repr(good)[:500]
 
 
-def once(ports: Sequence[int], call: Call, token: str, seed: str) -> tuple[str, int, list[Answer]]:
-    """Spoiled, and sent again until it is answered: how, how often it was sent again, and what was read."""
-    rng = random.Random(seed)
-    how, said = rng.choice(SPOILED), message(call, seed, token)
-    first, *others = rng.sample(ports, len(ports))
-    answers = spoil(how, first, said, rng)
-    for attempt in range(1, ATTEMPTS):
-        answer = send((others or [first])[0], said)
-        if answer is not None and answer.status not in (429, 503):
-            return how, attempt, [one for one in answers if one.status not in (429, 503)] + [answer]
+def once(ports: Sequence[int], call: Call, token: str, key: str) -> tuple[list[str], int, list[Answer]]:
+    """Spoiled, and sent again until it is answered: by what, how often it was sent, and what was read of answers."""
+    rng = random.Random(key)
+    hows, said = rng.choices(SPOILED, k=SPOILS), message(call, key, token)
+    answers = [answer for how in hows for answer in spoil(how, rng.choice(ports), said, rng)]
+    sent = SPOILS + hows.count("twice at once")
+    for _ in range(ATTEMPTS):
+        sent += 1
+        answer = send(rng.choice(ports), said)
+        if answer is not None and answer.status not in NOT_NOW:
+            return hows, sent, [one for one in answers if one.status not in NOT_NOW] + [answer]
         time.sleep(0.05)
-    return how, ATTEMPTS, answers
+    return hows, sent, []
 
 
 # --- all of them --------------------------------------------------------------------------------------------------
@@ -338,7 +343,7 @@ def force(site: Site, route: str, n: int, until: float | None = None) -> Tally:
         there = Peace(http)
         expected = _measure(site, there, route) if tally.retries < n else Counter()
         while tally.retries < n and (until is None or time.monotonic() < until):
-            calls = RECIPES[route](there, min(BATCH, n - tally.retries))
+            calls = RECIPES[route](there, min(BATCH, math.ceil((n - tally.retries) / SPOILS)))
             before = leavings(site.store)
             sent = [pool.submit(once, site.ports, call, site.token, _fresh()) for call in calls]
             for one in sent:
