@@ -83,7 +83,11 @@ def create_app(settings: Settings | None = None, *, is_worker: bool = False) -> 
     """
     settings = settings or Settings.from_environment()
     traces = tracing.start(settings.traces) if settings.traces else None
-    store = Store(settings.database, most=Most(settings.max_studies_per_project, settings.max_trials_per_study))
+    store = Store(
+        settings.database,
+        most=Most(settings.max_studies_per_project, settings.max_trials_per_study),
+        answer_seconds=settings.answer_seconds,
+    )
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:

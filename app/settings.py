@@ -52,6 +52,8 @@ class Settings(BaseModel):
     #: Until a request's headers, and its body, must have come; embedded server.
     header_seconds: Annotated[float, Field(gt=0)] = 10.0
     body_seconds: Annotated[float, Field(gt=0)] = 120.0
+    #: Until PostgreSQL must have answered a statement; longer ones are given up, and answered 503.
+    answer_seconds: Annotated[float, Field(gt=0)] = 30.0
     #: Of one process at one time; embedded server.
     max_connections: Annotated[int, Field(ge=1)] = 2000
     #: Computations of suggestions at one time in one process; asks beyond wait without holding a thread.

@@ -20,11 +20,16 @@ from typing import Any
 import httpx2
 import pytest
 from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
 from starlette.testclient import TestClient
 
+from app.db import session as session_module
 from app.db.session import Store
+from app.main import create_app
+from app.settings import Settings
 from tests.conftest import Api
 from tests.ledger.cluster import Cluster
+from tests.ledger.proxy import Proxy
 from tests.test_cli import run, serving
 from tests.test_connections import connect, rest
 
@@ -82,6 +87,72 @@ def test_a_database_that_goes_is_503_and_red_and_all_is_well_when_it_is_back(clu
         found = http.get(f"{STUDY}/trials", params={"state": "complete"}).json()["items"]
         assert {trial["number"]: trial["values"]["value"] for trial in found} == told
         assert 'status="500"' not in http.get("/metrics").text
+
+
+@pytest.mark.parametrize("how", ["cut", "silent"])
+def test_a_network_to_the_database_that_is_cut_or_silent_is_503_and_all_is_well_when_it_is_back(
+    cluster: Cluster, how: str
+) -> None:
+    """Silent: what is sent is acknowledged, and nothing comes back; the kernel notices nothing."""
+    with (
+        Proxy(cluster.socket) as network,
+        serving(
+            "--database", f"postgresql://postgres@127.0.0.1:{network.port}/faults", answer_seconds=1, sweep_seconds=3600
+        ) as (_, address),
+        httpx2.Client(base_url=address, timeout=60) as http,
+    ):
+        assert http.put(STUDY, json={"space": SPACE, "algorithm": "random"}).status_code == 201
+        told = {}
+        for round_ in range(2):
+            number = http.post(f"{STUDY}/ask").json()["trials"][0]["number"]
+            network.is_silent = how == "silent"
+            if how == "cut":
+                network.cut(0)
+                network.is_down = True
+            for _ in range(2):  # connections of the pool, and new ones
+                not_now(http.get(STUDY))
+                not_now(http.post(f"{STUDY}/ask"))
+                not_now(http.post(f"{STUDY}/trials/{number}/tell", json={"value": 1.5}))
+                assert http.get("/readyz").status_code == 503
+                assert http.get("/healthz").status_code == 200
+            network.is_down = network.is_silent = False
+            until(lambda: http.get("/readyz").status_code == 200)
+            until(lambda n=number: http.post(f"{STUDY}/trials/{n}/tell", json={"value": 1.5}).status_code == 200)  # type: ignore[misc]
+            told[number] = 1.5
+            assert http.put(f"{STUDY}-{round_}", json={"space": SPACE}).status_code == 201
+        found = http.get(f"{STUDY}/trials", params={"state": "complete"}).json()["items"]
+        assert {trial["number"]: trial["values"]["value"] for trial in found} == told
+        assert 'status="500"' not in http.get("/metrics").text
+
+
+def test_a_replica_that_hangs_in_a_transaction_lets_go_of_its_locks(
+    postgresql_server: str, migrated_postgresql: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was stopped between two statements; the other replica answers 503 meanwhile, and then goes on."""
+    monkeypatch.setattr(session_module, "LOCK_WAIT_SECONDS", 1)
+    monkeypatch.setattr(session_module, "IDLE_SECONDS", 3)
+    migrated_postgresql("hanging")
+    url = postgresql_server.format(name="hanging")
+    hanging = Store(url)
+    app = create_app(Settings(database=url, sweep_seconds=3600))
+    with TestClient(app, base_url="http://127.0.0.1:8000", raise_server_exceptions=False) as client:
+        api = Api(client)
+        api.create(algorithm="random")
+        api.one()
+
+        def hang() -> None:
+            with hanging.write("every") as session:
+                session.execute(text("UPDATE studies SET description = 'held'"))
+                not_now(client.post(f"{api.base}/trials/1/tell", json={"value": 1}))
+                until(lambda: client.post(f"{api.base}/trials/1/tell", json={"value": 1}).status_code == 200)
+                session.execute(text("SELECT 1"))  # it wakes up
+
+        with pytest.raises(DBAPIError) as lost:
+            hang()
+        assert lost.value.connection_invalidated  # which the API answers with 503
+        assert api.get()["description"] == ""
+        assert api.counts() == {"complete": 1}
+    hanging.dispose()
 
 
 def test_whatever_a_crash_hits_half_way_is_answered_503_and_never_500(cluster: Cluster) -> None:
@@ -165,9 +236,6 @@ def test_a_file_that_became_read_only_is_503_for_writes_until_it_is_writable_aga
 ) -> None:
     """`query_only` lets SQLite answer as it does for a file that may not be written; root may write every file."""
     from sqlalchemy import event
-
-    from app.main import create_app
-    from app.settings import Settings
 
     shutil.copy(migrated_sqlite, tmp_path / "test.db")
     app = create_app(Settings(database=f"sqlite:///{tmp_path / 'test.db'}", sweep_seconds=0.01))

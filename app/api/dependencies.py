@@ -1,14 +1,15 @@
 """What routes are given: who calls, the store, the study's address.
 
-Denied by default: `router_of` puts `authenticate` before every route, and only `PUBLIC` names those that need no key.
+Denied by default: `router_of` makes guarded routes only, and `PUBLIC` alone names those that need no key. A guarded
+route asks who calls before it reads the body, or strangers could have theirs parsed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Annotated, Final
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Depends, Header, Path, Query, Request
+from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 from sqlalchemy import Connection
 
 from app.api.body import StrictRoute
@@ -88,13 +89,26 @@ def _caller(connection: Connection, authorization: str | None) -> Caller | Excep
     )
 
 
+class GuardedRoute(StrictRoute):
+    """Every route of ours."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+
+        async def guarded(request: Request) -> Response:
+            await authenticate(request)
+            return await handle(request)
+
+        return guarded
+
+
 def router_of(prefix: str = "", *, tags: Sequence[str] = ()) -> APIRouter:
     """For the routes of one part.
 
     They are complete as they stand there, and the application takes them as they are: those of an included router are
     analysed once more when the first request comes, and matched twice for every request.
     """
-    return APIRouter(prefix=prefix, tags=[*tags], route_class=StrictRoute, dependencies=[Depends(authenticate)])
+    return APIRouter(prefix=prefix, tags=[*tags], route_class=GuardedRoute)
 
 
 async def current_caller(request: Request) -> Caller:

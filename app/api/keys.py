@@ -62,8 +62,10 @@ class KeyOut(Answer):
 
 class KeyMade(KeyOut):
     key: Annotated[
-        str | None, Field(description="Shown only now; null when an Idempotency-Key repeats the call: it is not kept")
+        str | None,
+        Field(description="Shown only now; null when an Idempotency-Key repeats the call: only a hash is kept"),
     ]
+    note: Annotated[str | None, Field(description="What to do where `key` is null")] = None
 
 
 @router.post("", status_code=201, summary="Make a key")
@@ -78,7 +80,7 @@ def make_key(body: NewKey, caller: CallerDep, store: StoreDep, once: OnceDep) ->
         lasts=None if body.expires_in_seconds is None else timedelta(seconds=body.expires_in_seconds),
         once=once,
     )
-    return KeyMade(**KeyOut.of(made.key, made.project).model_dump(), key=made.text)
+    return KeyMade(**KeyOut.of(made.key, made.project).model_dump(), key=made.text, note=made.text and LOST)
 
 
 @router.get("", summary="List keys")

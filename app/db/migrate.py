@@ -62,6 +62,8 @@ def migrate(store: Store) -> None:
     writer = store.engine.execution_options(metatune_write=True, metatune_project=EVERY_PROJECT)
     with writer.begin() as connection:
         if not store.is_sqlite:
+            connection.exec_driver_sql("SET LOCAL lock_timeout = 0")  # whoever migrates may take its time
+            connection.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = 0")
             connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK})")
         here = _revision(connection)
         if here != HEAD:

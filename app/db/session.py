@@ -38,6 +38,8 @@ logger = logging.getLogger("metatune.database")
 
 #: Seconds a transaction waits for another process's lock before it answers "not now".
 LOCK_WAIT_SECONDS = 20
+#: Seconds after which PostgreSQL ends a transaction that does nothing: a replica that hangs lets go of its locks.
+IDLE_SECONDS = 60
 POOL_SIZE = 20
 #: In place of a project: what serves them all, such as the sweep of leases and the command line.
 EVERY_PROJECT: Final = "every"
@@ -122,7 +124,10 @@ def most(session: Session) -> Most:
 class Store:
     """One database. Threads may share it; `read()` and `write()` each give a session in one transaction."""
 
-    def __init__(self, url: str, *, pool_size: int = POOL_SIZE, most: Most | None = None) -> None:
+    def __init__(
+        self, url: str, *, pool_size: int = POOL_SIZE, most: Most | None = None, answer_seconds: float | None = None
+    ) -> None:
+        """`answer_seconds`: PostgreSQL must have answered a statement; None waits for as long as it takes."""
         self.url = make_url(normalise_url(url))
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         if self.is_sqlite and not self.url.database:
@@ -143,7 +148,10 @@ class Store:
             event.listen(self.engine, "begin", _begin_sqlite)
             self._glancer: Engine = self.engine
         else:
+            event.listen(self.engine, "connect", _prepare_postgresql)
             event.listen(self.engine, "begin", _begin_postgresql)
+            if answer_seconds is not None:
+                _wait_no_longer(self.engine, answer_seconds)
             self._glancer = self.engine.execution_options(metatune_begin=None)
         self._session = sessionmaker(expire_on_commit=False, autoflush=False, info={"most": most or Most()})
         self._engine_of = lru_cache(PROJECTS_KEPT)(self._make_engine)
@@ -233,6 +241,24 @@ def _prepare_sqlite(connection: Any, _: Any) -> None:
 def _begin_sqlite(connection: Any) -> None:
     write = connection.get_execution_options().get("metatune_write")
     connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+
+
+def _prepare_postgresql(connection: Any, _: Any) -> None:
+    connection.execute(
+        f"SET lock_timeout = '{LOCK_WAIT_SECONDS}s'; SET idle_in_transaction_session_timeout = '{IDLE_SECONDS}s'"
+    )
+    connection.commit()
+
+
+def _wait_no_longer(engine: Engine, seconds: float) -> None:
+    from app.db.silence import impatient
+
+    connections = impatient(seconds)
+
+    def connect(dialect: Any, record: Any, arguments: Any, options: Any) -> Any:
+        return connections.connect(*arguments, **options)
+
+    event.listen(engine, "do_connect", connect)
 
 
 def _begin_postgresql(connection: Any) -> None:

@@ -38,6 +38,10 @@ class Cluster:
     def url(self, database: str, options: str = "") -> str:
         return f"postgresql://postgres:@/{database}?host={self.sockets}{options}"
 
+    @property
+    def socket(self) -> Path:
+        return self.sockets / ".s.PGSQL.5432"
+
     def start(self) -> None:
         """Returns once it answers; after a SIGKILL its processes need a moment to notice that they are orphans."""
         for _ in range(100):

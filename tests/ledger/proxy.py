@@ -1,4 +1,4 @@
-"""A network between clients and a server that can be slow, and cut in the middle of an answer. For tests only."""
+"""A network that can be slow, cut in the middle of an answer, or take everything in and say nothing. For tests only."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import struct
 import threading
 import time
 from contextlib import suppress
+from pathlib import Path
 from types import TracebackType
 
 from benchmarks.server import free_port
@@ -19,15 +20,17 @@ _RESET = struct.pack("ii", 1, 0)
 
 
 class Proxy:
-    """Passes bytes on to a port of this machine, in a thread of its own."""
+    """Passes bytes on to a port of this machine, or to a socket of the file system, in a thread of its own."""
 
-    def __init__(self, target: int) -> None:
+    def __init__(self, target: int | Path) -> None:
         self.target = target
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         #: Seconds that every piece takes, in both directions.
         self.delay = 0.0
         self.is_down = False
+        #: Takes what comes, and passes nothing on.
+        self.is_silent = False
         self._open: set[asyncio.StreamWriter] = set()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="proxy", daemon=True)
@@ -50,7 +53,10 @@ class Proxy:
         self._open.add(writer)
         with suppress(OSError):
             if not self.is_down:
-                back, onward = await asyncio.open_connection("127.0.0.1", self.target)
+                if isinstance(self.target, int):
+                    back, onward = await asyncio.open_connection("127.0.0.1", self.target)
+                else:
+                    back, onward = await asyncio.open_unix_connection(self.target)
                 self._open.add(onward)
                 await asyncio.gather(self._pass(reader, onward), self._pass(back, writer))
         for one in (writer, onward):
@@ -64,6 +70,8 @@ class Proxy:
             while data := await reader.read(PIECE_BYTES if self.delay else 65536):
                 if self.delay:
                     await asyncio.sleep(self.delay)
+                while self.is_silent:
+                    await asyncio.sleep(0.01)
                 writer.write(data)
                 await writer.drain()
         finally:
