@@ -17,6 +17,11 @@ from app.services import issue_key
 
 router = router_of("/v1/keys", tags=["access"])
 
+#: What a caller reads who did not hear the first answer.
+TOLD = (
+    "this call made the key before, and told its text then; only a hash of it is kept. If nobody heard it, revoke "
+    "this key (DELETE /v1/keys/<id>) and make another under a new Idempotency-Key"
+)
 TEN_YEARS = 10 * 365 * 86_400
 KeyId = Annotated[str, Path(pattern=r"^[0-9a-f]{16}$", description="The part between the two _ of the key")]
 
@@ -80,7 +85,7 @@ def make_key(body: NewKey, caller: CallerDep, store: StoreDep, once: OnceDep) ->
         lasts=None if body.expires_in_seconds is None else timedelta(seconds=body.expires_in_seconds),
         once=once,
     )
-    return KeyMade(**KeyOut.of(made.key, made.project).model_dump(), key=made.text, note=made.text and LOST)
+    return KeyMade(**KeyOut.of(made.key, made.project).model_dump(), key=made.text, note=None if made.text else TOLD)
 
 
 @router.get("", summary="List keys")

@@ -201,7 +201,8 @@ def test_a_key_makes_keys_up_to_its_own_scopes_and_project(api: Api, store: Stor
 def test_a_key_is_shown_once_and_repeated_without_its_text(api: Api, store: Store) -> None:
     admin = key(store, "admin", "read") | {"Idempotency-Key": "one"}
     first, again = (api.call("POST", "/v1/keys", {"scopes": ["read"]}, headers=admin, status=201) for _ in range(2))
-    assert again == {**first, "key": None}
+    assert (first["note"], "revoke" in again["note"]) == (None, True)
+    assert again == {**first, "key": None, "note": again["note"]}
     listed = api.call("GET", "/v1/keys", headers=admin, status=200)["items"]
     assert [one["id"] for one in listed][1:] == [first["id"]]
     assert first["key"].rpartition("_")[2] not in repr(listed)

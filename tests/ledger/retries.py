@@ -57,7 +57,7 @@ THREADS = 4
 #: Attempts until a call gives up.
 ATTEMPTS = 100
 #: Of answers, what may differ when they are given again: how long the lease is now, and a key, which is shown once.
-VOLATILE = ("lease", "key")
+VOLATILE = ("lease", "key", "note")
 #: Rows that belong to a key, not to the call.
 NO_EFFECT = {"idempotency_keys"}
 _RESET = struct.pack("ii", 1, 0)
