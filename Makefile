@@ -33,7 +33,7 @@ $(READY): $(VENV)/.locked pyproject.toml clients/python/pyproject.toml
 	@touch $@
 
 test: $(READY)  ## run every test
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal $(ARGS)
 
 test-fast: $(READY)  ## run the tests that take no more than a few seconds each
 	$(BIN)/python -m pytest -m "not slow" $(ARGS)
