@@ -1,11 +1,13 @@
 """`make demo`: tune a support vector machine through the server, and see what that is worth.
 
 Starts a server on an empty database, evaluates scikit-learn's defaults, tunes, and gives random search the
-same budget. On a terminal the server is left running, with calls to try; elsewhere it is stopped.
+same budget. The second act tunes on another data set twice: from nothing, and from what the server remembers of the
+first act. On a terminal the server is left running, with calls to try; elsewhere it is stopped.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import sys
@@ -20,6 +22,9 @@ from benchmarks.server import Server, free_port
 BUDGET = 50
 SEED = 0
 STUDY = "digits-svm"
+NEXT = "scans-svm"
+SOURCES = [STUDY, f"{STUDY}-random"]
+WIDTH = 50
 
 
 def main() -> None:
@@ -30,6 +35,7 @@ def main() -> None:
         print(digits_svm.__doc__.split("\n\n")[1].replace("\n", " ") + "\n")
         with metatune.Client(server.url, retry_seconds=30) as client:
             compare(client)
+            remember(client)
         if stays:
             print(calls_to_try(server))
             server.leave_running()
@@ -42,7 +48,10 @@ def compare(client: metatune.Client) -> None:
     for label, name, algorithm in (("random search", f"{STUDY}-random", "random"), ("metatune", STUDY, "auto")):
         print(f"{label}: {BUDGET} trials", flush=True)
         started_at = time.monotonic()
-        study = client.study(name, digits_svm.SPACE, direction="minimize", algorithm=algorithm, seed=SEED)
+        study = client.study(
+            name, digits_svm.SPACE, direction="minimize", algorithm=algorithm, seed=SEED,
+            description="support vector machine on handwritten digits", warm_start="off",
+        )  # fmt: skip
         study.optimize(lambda trial: digits_svm.loss(trial.params), n_trials=BUDGET)
         best = study.best
         print(f"{time.monotonic() - started_at:.0f} s, best in trial {best.number}\n", flush=True)
@@ -58,6 +67,44 @@ def compare(client: metatune.Client) -> None:
     print(f"\nBest configuration: {shown}")
 
 
+def remember(client: metatune.Client) -> None:
+    """The second act: the curves of a cold and of a warm start, and where the warm one met the cold one's end."""
+    print("\nSecond act: the digits that were held back, through a dim and noisy scanner, with and without memory")
+    curves = {}
+    for label, name, warm_start in (("from nothing", f"{NEXT}-cold", "off"), ("from memory", NEXT, SOURCES)):
+        study = client.study(
+            name, digits_svm.SPACE, direction="minimize", seed=SEED, warm_start=warm_start,
+            description="support vector machine on scanned digits",
+        )  # fmt: skip
+        losses: list[float] = []
+
+        def objective(trial: metatune.Trial, losses: list[float] = losses) -> float:
+            losses.append(digits_svm.loss(trial.params, "scans"))
+            return losses[-1]
+
+        study.optimize(objective, n_trials=BUDGET)
+        curves[label] = [min(losses[:n]) for n in range(1, len(losses) + 1)]
+    cold, warm = curves["from nothing"], curves["from memory"]
+    worst = max(cold[0], warm[0])
+    print(f"\n{'trials':>6}{'from nothing':>14}{'from memory':>13}   (* nothing, o memory)")
+    best = min(cold[-1], warm[-1])
+    for n in (1, 2, 3, 5, 10, 15, 20, 25, 30, 40, 50):
+        picture = drawn(cold[n - 1], warm[n - 1], best, worst)
+        print(f"{n:6}{cold[n - 1]:14.4f}{warm[n - 1]:13.4f}   {picture}")
+    met = next((n for n, value in enumerate(warm, start=1) if value <= cold[-1]), None)
+    end = f"{BUDGET} trials from nothing end at {cold[-1]:.4f}"
+    print(f"\n{end}; from memory that is reached in trial {met}." if met else f"\n{end}; from memory {warm[-1]:.4f}.")
+
+
+def drawn(cold: float, warm: float, best: float, worst: float) -> str:
+    """Both values on one line of `WIDTH` characters, on a logarithmic scale."""
+    places = [round((WIDTH - 1) * math.log(value / best) / math.log(worst / best)) for value in (cold, warm)]
+    line = [" "] * WIDTH
+    line[places[0]] = "*"
+    line[places[1]] = "o"
+    return "".join(line).rstrip()
+
+
 def calls_to_try(server: Server) -> str:
     study = f"{server.url}/v1/studies/{STUDY}"
     return f"""
@@ -66,6 +113,7 @@ The server is still running at {server.url} (documentation: {server.url}/docs). 
   curl {study}/best
   curl '{study}/trials?order_by=value&limit=3'
   curl -X POST {study}/ask
+  curl {server.url}/v1/studies/{NEXT}/prior
 
 Stop it with: kill {server.pid}"""
 

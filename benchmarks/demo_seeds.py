@@ -64,7 +64,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, Server(Path(folder)) as server:
         client = metatune.Client(server.url)
         for seed, algorithm in tqdm(runs, unit="run", disable=not sys.stderr.isatty()):
-            study = client.study(f"{algorithm}-{seed}", digits_svm.SPACE, algorithm=algorithm, seed=seed)
+            study = client.study(
+                f"{algorithm}-{seed}", digits_svm.SPACE, algorithm=algorithm, seed=seed, warm_start="off"
+            )
             study.optimize(lambda trial: evaluations.loss(trial.params), n_trials=chosen.budget, progress=False)
             best[algorithm].append(study.best.value or float("nan"))
 
