@@ -284,6 +284,11 @@ class History:
         """(n,) identities of the finished trials' configurations."""
         return tuple(self._lineage.keys[: self.n_finished])
 
+    @property
+    def records(self) -> Sequence[Record]:
+        """(n,) the finished trials as they were given."""
+        return self._lineage.records[: self.n_finished]
+
     @cached_property
     def settled_number(self) -> int:
         """Up to this number hardly a result is still to come: all of them are finished, or the newest is far ahead."""

@@ -49,6 +49,12 @@ class Prior:
         params = first_unused(portfolio.past.space, rows, taken, fixed)
         return None if params is None else Suggestion(params, "warm_start", prior_weight=1.0)
 
+    def items(self, history: History, count: int) -> Array:
+        """(k, D) what the past puts first now; the objectives take turns."""
+        lists = [portfolio.items(history, count)[:count] for portfolio in self._portfolios]
+        turns = [rows[k] for k in range(count) for rows in lists if k < len(rows)]
+        return np.array(turns[:count]).reshape(-1, history.space.n_dimensions)
+
     def stands_back(self, position: int) -> bool:
         """Whether the trial at that position is to owe the past nothing."""
         return position in OWN_POSITIONS

@@ -41,6 +41,7 @@ class Lesson:
     configurations: n of them.  scores: (n,) normal scores of their ranks among all trials of the study, minimised.
     is_eligible: (n,) complete, and feasible: what may be tried again for being good.
     theta: (D + 3,) hyperparameters of a process fitted to the scores, see `surrogate`.
+    values: (n,) what was measured, minimised, None where nothing; not known of a lesson that came without.
     """
 
     space: SearchSpace
@@ -48,6 +49,7 @@ class Lesson:
     scores: Array
     is_eligible: Mask
     theta: Array
+    values: tuple[float | None, ...] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Without the space's constraints: nothing is drawn from it again."""
@@ -57,6 +59,7 @@ class Lesson:
             "scores": self.scores.tolist(),
             "eligible": self.is_eligible.tolist(),
             "theta": self.theta.tolist(),
+            **({} if self.values is None else {"values": list(self.values)}),
         }
 
     @classmethod
@@ -70,7 +73,9 @@ class Lesson:
             raise Invalid(f"a lesson of {n} configurations needs {n} scores and flags, and {m} hyperparameters")
         if not (np.isfinite(scores).all() and np.isfinite(theta).all()):
             raise Invalid("a lesson's scores and hyperparameters must be finite numbers")
-        return cls(space, configurations, scores, eligible, theta)
+        return cls(
+            space, configurations, scores, eligible, theta, tuple(given["values"]) if "values" in given else None
+        )
 
 
 def normal_scores(values: Array) -> Array:
@@ -78,12 +83,10 @@ def normal_scores(values: Array) -> Array:
     return np.asarray(ndtri((ranks(values) - 0.5) / len(values)), dtype=np.float64)
 
 
-def learn(history: History, configurations: Sequence[Mapping[str, Value]], j: int, seed: int) -> Lesson | None:
+def learn(history: History, j: int, seed: int) -> Lesson | None:
     """The lesson of objective j; None, with fewer than five results.
 
     Trials that failed or could not be evaluated count as the worst.
-    Args:
-        configurations: of the finished trials, by number.
     Raises: FitFailed.
     """
     quantity = objective_quantity(history, j)
@@ -94,11 +97,13 @@ def learn(history: History, configurations: Sequence[Mapping[str, Value]], j: in
     values = np.concatenate([quantity.measured(len(quantity.rows)).values, np.full(len(broken), np.inf)])
     scores = normal_scores(values)
     kept = _telling(scores, np.random.default_rng([seed % 2**64, j, LESSON_STREAM]))
-    rows, scores = rows[kept], scores[kept]
+    rows, scores, values = rows[kept], scores[kept], values[kept]
     space = history.space
     theta = fit(Embedding.of(space), history.units[rows], scores, np.zeros(len(rows)))
-    chosen = tuple(configurations[row] for row in rows.tolist())
-    return Lesson(space, chosen, scores, history.is_feasible[rows], theta)
+    records = history.records
+    chosen = tuple(records[row].params for row in rows.tolist())
+    told = tuple(value if np.isfinite(value) else None for value in values.tolist())
+    return Lesson(space, chosen, scores, history.is_feasible[rows], theta, told)
 
 
 def _telling(scores: Array, rng: np.random.Generator) -> Indices:
@@ -198,6 +203,7 @@ def _stretch(here: Parameter, there: Parameter) -> float:
 MAX_CENTERS = 200
 MIN_GAIN = 1e-4  # of a unit variance: a centre that the others determine this well adds nothing
 RIDGE = 1e-4
+PATTERN = 0.5  # of the differences between length scales that a new study starts from
 BLOCK = 128  # rows at a time: their covariances with the centres stay in the processor's cache
 
 
@@ -247,11 +253,19 @@ class Past:
 
     @cached_property
     def hyper_prior(self) -> HyperPrior:
-        """Length scales where the sources found them; where none tuned a parameter, as without a past."""
+        """Which length scales are longer than others, half as clearly as the sources found it, and their noise.
+
+        Not how long they are: that of a study is not that of what the past leaves to explain in it. See
+        docs/decisions/memory.md for what was measured.
+        """
         inverse = np.zeros(self.space.n_dimensions)
         inverse[self.embedding.columns] = self.inverse_lengths
-        with np.errstate(divide="ignore"):
-            logs = np.where(inverse > 0, -np.log(inverse), np.nan)
+        known = inverse > 0
+        logs = np.full(len(inverse), np.nan)
+        level = HyperPrior(len(inverse)).mode[0]
+        if known.any():
+            found = -np.log(inverse[known])
+            logs[known] = level + PATTERN * (found - found.mean())
         log_noise = float(np.mean([np.log(source.noise_variance) for source in self.sources]))
         return HyperPrior(len(inverse), tuple(logs.tolist()), log_noise)
 

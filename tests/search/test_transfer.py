@@ -43,7 +43,7 @@ def lesson(
     space: SearchSpace = SPACE, f: Callable[[dict[str, Any]], float] = loss, n: int = 40, seed: int = 0
 ) -> Lesson:
     records = study(space, f, n, seed)
-    found = learn(History.of(space, GOAL, records), [record.params for record in records], 0, seed)
+    found = learn(History.of(space, GOAL, records), 0, seed)
     assert found is not None
     return found
 
@@ -76,14 +76,14 @@ def test_the_best_has_the_lowest_score_whatever_the_direction() -> None:
     records = study(SPACE, loss)
     goal = Goal(("maximize",))
     turned = [Record(r.number, r.params, "complete", (-r.values[0],)) for r in records if r.values]
-    found = learn(History.of(SPACE, goal, turned), [r.params for r in turned], 0, 0)
+    found = learn(History.of(SPACE, goal, turned), 0, 0)
     assert found is not None
     assert np.array_equal(found.scores, lesson().scores)
 
 
 def test_trials_that_could_not_be_evaluated_are_the_worst_and_never_tried_again() -> None:
     records = [*study(SPACE, loss), Record(41, {"lr": 0.5, "depth": 9, "kind": "a"}, "infeasible")]
-    found = learn(History.of(SPACE, GOAL, records), [r.params for r in records], 0, 0)
+    found = learn(History.of(SPACE, GOAL, records), 0, 0)
     assert found is not None
     assert found.scores[-1] == found.scores.max()
     assert not found.is_eligible[-1]
@@ -92,7 +92,7 @@ def test_trials_that_could_not_be_evaluated_are_the_worst_and_never_tried_again(
 
 def test_four_results_teach_nothing() -> None:
     records = study(SPACE, loss, n=4)
-    assert learn(History.of(SPACE, GOAL, records), [r.params for r in records], 0, 0) is None
+    assert learn(History.of(SPACE, GOAL, records), 0, 0) is None
 
 
 def test_of_many_trials_the_best_are_kept() -> None:
