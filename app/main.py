@@ -21,6 +21,7 @@ from app.api import (
     exchange,
     insight,
     keys,
+    knowledge,
     loop,
     operations,
     problems,
@@ -34,13 +35,14 @@ from app.api.desk import Desk
 from app.api.middleware import Guarded, Limited, Observed
 from app.db.keys import Uses
 from app.db.session import Most, Store
+from app.services.learning import Learning
 from app.services.memory import Memory
 from app.services.speculate import Speculation
 from app.services.upkeep import Upkeep
 from app.settings import Settings
 
 #: Whose routes there are; the busiest are tried first.
-PARTS = (loop, trials, studies, insight, operations, exchange, events, keys, projects, audit)
+PARTS = (loop, trials, studies, insight, operations, exchange, events, keys, projects, audit, knowledge)
 #: What a process with the worker role alone answers.
 WORKER_PARTS = (operations,)
 
@@ -102,17 +104,20 @@ def create_app(settings: Settings | None = None, *, is_worker: bool = False) -> 
             store.dispose()
             return
         memory = Memory()
+        learning = Learning(store, memory)
         speculation = Speculation(store, memory) if settings.speculate else None
-        app.state.desk = Desk(store, settings.ask_threads, memory, speculation)
+        app.state.desk = Desk(store, settings.ask_threads, memory, speculation, learning)
         app.state.insights = insight.Insights(memory.histories)
         upkeep = Upkeep(store, settings.sweep_seconds, uses)
         upkeep.start()
+        learning.start()
         if speculation is not None:
             speculation.start()
         yield
         app.state.closing.set()
         if speculation is not None:
             speculation.stop()
+        learning.stop()
         upkeep.stop()
         store.dispose()
         if traces is not None:

@@ -19,7 +19,19 @@ ALLOWED = {
 }
 NUMERIC = {"numpy", "scipy", "sklearn", "cmaes"}
 #: Services that are parts of one verb: `ask` is told in several modules.
-PARTS_OF_ASK = {"histories", "lines", "memory", "plan", "spare", "speculate", "stopping", "turns"}
+PARTS_OF_ASK = {
+    "histories",
+    "lines",
+    "memory",
+    "plan",
+    "spare",
+    "speculate",
+    "stopping",
+    "turns",
+    "learning",
+    "priors",
+    "sources",
+}
 
 
 def imports(path: Path) -> Iterator[str]:

@@ -17,6 +17,7 @@ from app.errors import AppError
 from app.figures import ASK_SECONDS, ASKS_OPEN, HANDED_OUT, TELLS
 from app.measurement import Result
 from app.services.ask import Answer, AskCall, Asked, ask, hand_out
+from app.services.learning import Learning
 from app.services.memory import Memory
 from app.services.speculate import Speculation
 from app.services.tell import tell_many
@@ -34,7 +35,15 @@ TELLS_AT_ONCE = 256
 class Desk:
     """One per process; `threads` computations of suggestions run at one time."""
 
-    def __init__(self, store: Store, threads: int, memory: Memory, speculation: Speculation | None = None) -> None:
+    def __init__(
+        self,
+        store: Store,
+        threads: int,
+        memory: Memory,
+        speculation: Speculation | None = None,
+        learning: Learning | None = None,
+    ) -> None:
+        self.learning = learning
         self.store = store
         self.memory = memory
         self.speculation = speculation
@@ -55,6 +64,8 @@ class Desk:
             TELLS.labels(state).inc(n)
         if self.speculation is not None:
             self.speculation.told(place_of(address))
+        if self.learning is not None:
+            self.learning.told(place_of(address))
         return answers
 
     async def tell(self, address: Address, result: Result) -> Trial:

@@ -37,6 +37,7 @@ from app.search.history import History
 from app.search.suggest import posterior
 from app.services import define_study, edit_study
 from app.services.define_study import Given
+from app.services.learning import learn
 from app.services.plan import algorithm_in_use
 from app.services.stopping import minimised
 
@@ -86,9 +87,8 @@ class Settings(Body):
     stop: Stop = Field(default_factory=Stop)
     metafeatures: Annotated[dict[Word, Finite], Field(max_length=1000)] = Field(default_factory=dict)
     warm_start: Annotated[
-        Literal["auto", "off"] | list[str],
-        Field(description="A list of studies is not available yet"),
-        WithJsonSchema({"type": "string", "enum": ["auto", "off"]}),
+        Literal["auto", "off"] | Annotated[list[Annotated[str, Field(pattern=NAME_PATTERN)]], Field(max_length=15)],
+        Field(description="auto: the server picks the past studies that help; a list names them"),
     ] = "auto"
 
 
@@ -154,7 +154,7 @@ class StudyOut(Answer):
     outcomes: list[dict[str, Any]]
     algorithm: str | dict[str, Any]
     algorithm_in_use: dict[str, str]
-    warm_start: str
+    warm_start: str | list[str]
     seed: int
     stop: dict[str, Any]
     pruning: str | dict[str, Any]
@@ -277,7 +277,7 @@ class Change(Settings):
 
 
 @router.patch("/{study}", summary="Change a study's state and settings")
-def patch_study(address: AddressDep, body: Change, store: StoreDep) -> StudyOut:
+def patch_study(address: AddressDep, body: Change, store: StoreDep, request: Request) -> StudyOut:
     """`paused` hands nothing out, `stopped` ends the study; results are taken in every state."""
     changes: Mapping[str, Any] = {
         name: value
@@ -287,6 +287,8 @@ def patch_study(address: AddressDep, body: Change, store: StoreDep) -> StudyOut:
     if "stop" in changes:
         changes = {**changes, "stop": {name: value for name, value in changes["stop"].items() if value is not None}}
     edit_study.patch(store, with_uid(address, body.study_uid), changes)
+    if changes.get("state") == "stopped":
+        learn(store, address, request.app.state.desk.memory)
     with reading(store, address) as here:
         return StudyOut.of(here)
 

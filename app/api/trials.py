@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Annotated, Any, Literal
 
-from fastapi import Query, Response
+from fastapi import Query, Request, Response
 from pydantic import ConfigDict, Field, model_validator
 
 from app.api.dependencies import AddressDep, Number, OnceDep, StoreDep, router_of
@@ -253,9 +253,12 @@ class TrialsOut(Answer):
 
 
 @router.post("", status_code=201, summary="Enqueue or import trials")
-def add_trials(address: AddressDep, body: TrialsIn, store: StoreDep, once: OnceDep) -> TrialOut | TrialsOut:
+def add_trials(
+    address: AddressDep, body: TrialsIn, store: StoreDep, once: OnceDep, request: Request
+) -> TrialOut | TrialsOut:
     """Params alone are enqueued (partial ones are completed at hand-out); with a value or a finished state imported."""
     address = with_uid(address, body.study_uid)
+    request.app.state.desk.learning.told(Address(address.project_id, address.name))
     if body.trials is not None:
         made = add(store, address, [one.given() for one in body.trials], once, many=True)
         return TrialsOut(trials=[TrialOut.of(trial) for trial in made])

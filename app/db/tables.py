@@ -5,6 +5,7 @@ JSON columns are PostgreSQL's `json`, not `jsonb`: it keeps the order in which p
 
 from __future__ import annotations
 
+import json
 from datetime import datetime
 from typing import Any
 
@@ -12,6 +13,7 @@ from sqlalchemy import (
     JSON,
     BigInteger,
     CheckConstraint,
+    Dialect,
     Float,
     ForeignKey,
     Index,
@@ -20,6 +22,7 @@ from sqlalchemy import (
     MetaData,
     String,
     Text,
+    TypeDecorator,
     UniqueConstraint,
     event,
     false,
@@ -41,6 +44,19 @@ NAMES = {
     "fk": "fk_%(table_name)s_%(column_0_name)s",
     "pk": "pk_%(table_name)s",
 }
+
+
+class WarmStart(TypeDecorator[Any]):
+    """A word, or a list of names as JSON text."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: Any, dialect: Dialect) -> str | None:
+        return value if value is None or isinstance(value, str) else json.dumps(value)
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> Any:
+        return json.loads(value) if value is not None and value.startswith("[") else value
 
 
 class Base(DeclarativeBase):
@@ -118,7 +134,10 @@ class Study(Base):
     tags: Mapped[dict[str, Any]]
     stop: Mapped[dict[str, Any]]
     metafeatures: Mapped[dict[str, Any]]
-    warm_start: Mapped[str]
+    warm_start: Mapped[Any] = mapped_column(WarmStart())
+    #: Which past studies lend to this one, since its first ask; goes up when they change. None: not asked
+    #: yet; negative: to be chosen anew at the next ask.
+    knowledge_version: Mapped[int | None]
     max_retries: Mapped[int]
 
     next_number: Mapped[int]
@@ -303,6 +322,62 @@ class LogEntry(Base):
     after: Mapped[dict[str, Any] | None]
     reason: Mapped[str | None]
     created_at: Mapped[datetime]
+
+
+class Lesson(Base):
+    """What a study taught at one moment; never changed, and kept as long as another study may build on it."""
+
+    __tablename__ = "lessons"
+    __table_args__ = (
+        Index("ix_lessons_project_id_signature", "project_id", "signature", "id"),
+        Index("ix_lessons_study_id", "study_id"),
+        Index("ix_lessons_project_id_name", "project_id", "name"),
+        {"sqlite_autoincrement": True},
+    )
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    project_id: Mapped[int] = mapped_column(ForeignKey("projects.id"))
+    #: None: it was imported.
+    study_id: Mapped[int | None] = mapped_column(ForeignKey("studies.id", ondelete="CASCADE"))
+    name: Mapped[str] = mapped_column(String(128))
+    #: Superseded ones stay for the studies that build on them, and are offered to no other.
+    is_latest: Mapped[bool]
+    #: How often the study's trials had changed.
+    n_changes: Mapped[int]
+    n_results: Mapped[int]
+    #: Of the names and kinds of its parameters: studies of one program have the same.
+    signature: Mapped[str] = mapped_column(String(64))
+    space: Mapped[dict[str, Any]]
+    description: Mapped[str]
+    tags: Mapped[dict[str, Any]]
+    metafeatures: Mapped[dict[str, Any]]
+    #: [{"name", "direction", "lesson": what `app.search.transfer.Lesson` writes, or null}]
+    objectives: Mapped[list[Any]]
+    created_at: Mapped[datetime]
+
+
+class LessonWord(Base):
+    """The words of latest lessons: of name, description and tags, and its parameters' names with a `=` before."""
+
+    __tablename__ = "lesson_words"
+    __table_args__ = (Index("ix_lesson_words_project_id_word", "project_id", "word", "lesson_id"),)
+    lesson_id: Mapped[int] = mapped_column(ForeignKey("lessons.id", ondelete="CASCADE"), primary_key=True)
+    word: Mapped[str] = mapped_column(String(129), primary_key=True)
+    project_id: Mapped[int] = mapped_column(ForeignKey("projects.id"))
+
+
+class PriorSource(Base):
+    """A past study that was considered for a new one, and what became of it."""
+
+    __tablename__ = "prior_sources"
+    __table_args__ = (Index("ix_prior_sources_lesson_id", "lesson_id"),)
+    study_id: Mapped[int] = mapped_column(ForeignKey("studies.id", ondelete="CASCADE"), primary_key=True)
+    lesson_id: Mapped[int] = mapped_column(ForeignKey("lessons.id", ondelete="CASCADE"), primary_key=True)
+    position: Mapped[int]
+    is_taken: Mapped[bool]
+    similarity: Mapped[float]
+    why: Mapped[str]
+    #: By hand: 0 excludes it.
+    cap: Mapped[float]
 
 
 class AuditEntry(Base):

@@ -141,7 +141,11 @@ def origin_json(suggestion: Suggestion, *, speculated: bool = False) -> dict[str
 
     `believed.mean` and `.std` have a number for every objective; `pending` holds ranges of numbers.
     """
-    origin: dict[str, Any] = {"source": suggestion.source, "prior_weight": 0.0, "speculated": speculated}
+    origin: dict[str, Any] = {
+        "source": suggestion.source,
+        "prior_weight": suggestion.prior_weight,
+        "speculated": speculated,
+    }
     if suggestion.why:
         origin["why"] = suggestion.why
     if suggestion.exploration is not None:

@@ -27,6 +27,8 @@ from app.search.suggest import Suggestion
 from app.services.lines import State
 from app.services.memory import Memory
 from app.services.plan import Plan, Wish, compute, draw_ahead, foresee, is_modelled, ready
+from app.services.priors import is_open
+from app.services.sources import settle
 from app.services.spare import Spare
 from app.services.stopping import Budget, budget
 
@@ -88,15 +90,20 @@ def ask(store: Store, address: Address, calls: Sequence[AskCall], memory: Memory
     Raises: StudyNotFound, and whatever fails for all of them.
     """
     memory = memory or Memory()
+    unsettled = False
 
     def at_once(here: OpenStudy) -> Plan | None:
+        nonlocal unsettled
         needs = foresee(here, unclaimed(calls))
+        unsettled = bool(needs) and is_open(here)
         return ready(here, needs, memory.lines) if needs and is_modelled(here) else draw_ahead(here, needs)
 
     answers = _hand_out(store, address, calls, memory, at_once)
     for _ in range(MAX_COMPUTATIONS):
         if answers is not None:
             return answers
+        if unsettled:
+            settle(store, address, memory)
         here, plan = computed(store, address, calls, memory)
         if all(call.is_claimed for call in calls):  # every deadline passed meanwhile
             memory.spare.keep(here, [planned.suggestion for planned in plan.fresh.values() if not planned.fixed])
@@ -121,9 +128,10 @@ def computed(store: Store, address: Address, calls: Sequence[AskCall], memory: M
             needs = foresee(here, unclaimed(calls))
             if not needs:
                 return here, Plan(here.study.next_number, here.study.space_version)
+            lending = memory.priors.look(here)
             news = memory.histories.news(here)
         history = memory.histories.grown(here, news)
-    return here, compute(here, history, needs, memory.lines)
+    return here, compute(here, history, needs, memory.lines, lending().prior)
 
 
 def hand_out(

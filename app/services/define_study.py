@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from app.db import idempotency, studies
+from app.db import idempotency, knowledge, studies
 from app.db.idempotency import Once
 from app.db.session import Store
 from app.db.studies import Address, OpenStudy
@@ -24,7 +24,7 @@ from app.definition import (
     outcomes_from_json,
     pruning_json,
 )
-from app.errors import FieldError, Invalid, NotAvailableYet, StudyDiffers, StudyNotFound
+from app.errors import FieldError, Invalid, StudyDiffers, StudyNotFound
 from app.search import suggest as search
 from app.search.pruning import PruningRule
 from app.search.space import SearchSpace
@@ -90,7 +90,9 @@ def _put(store: Store, address: Address, given: Given, definition: Definition | 
                     f"study {address.name!r} is not there, and to create it a `space` is needed",
                     errors=[FieldError("/space", "is missing")],
                 ) from None
-            here = studies.insert(session, address, definition, settings_of(given, definition))
+            settings = settings_of(given, definition)
+            check_sources(session, address.project_id, settings["warm_start"])
+            here = studies.insert(session, address, definition, settings)
             here.audit("created")
             return _remembered(session, Put(here, created=True), once)
         verify(here, given)
@@ -109,6 +111,19 @@ def settings_of(given: Given, definition: Definition) -> dict[str, Any]:
     settings = {name: given.fields.get(name, default) for name, default in SETTINGS.items()}
     check_settings(definition, settings)
     return settings
+
+
+def check_sources(session: Session, project_id: int, warm_start: Any) -> None:
+    """Raises: Invalid, for a named study that is not there."""
+    if isinstance(warm_start, str):
+        return
+    there = knowledge.names_among(session, project_id, warm_start)
+    for k, name in enumerate(warm_start):
+        if name not in there:
+            raise Invalid(
+                f"warm_start names the study {name!r}, which is not there; GET /v1/knowledge lists what can be named",
+                errors=[FieldError(f"/warm_start/{k}", f"there is no study {name!r}")],
+            )
 
 
 def define(given: Given) -> Definition:
@@ -151,12 +166,7 @@ def algorithm(given: Any) -> dict[str, Any]:
 
 
 def check_settings(definition: Definition, settings: Mapping[str, Any]) -> None:
-    """Raises: Invalid, NotAvailableYet."""
-    if not isinstance(settings["warm_start"], str):
-        raise NotAvailableYet(
-            'warm_start takes "auto" or "off" so far; a list of studies comes with the prior',
-            errors=[FieldError("/warm_start", 'available: "auto", "off"')],
-        )
+    """Raises: Invalid."""
     stop = settings["stop"]
     target = stop.get("target")
     if target is None:

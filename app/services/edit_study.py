@@ -11,7 +11,7 @@ from sqlalchemy import delete, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from app.db import audit, idempotency, reports, rungs, studies, trials
+from app.db import audit, idempotency, knowledge, reports, rungs, studies, trials
 from app.db.idempotency import Once
 from app.db.session import EVERY_PROJECT, Store, database_now
 from app.db.studies import Address, OpenStudy
@@ -19,21 +19,24 @@ from app.db.tables import Study, Trial
 from app.definition import differences
 from app.errors import FieldError, Invalid, NameTaken, SpaceVersionDiffers, SpaceViolation, StudyNotFound
 from app.search.space import SearchSpace
-from app.services.define_study import SETTINGS, check_settings
+from app.services.define_study import SETTINGS, check_settings, check_sources
 
 #: How long a deleted study can be restored.
 RESTORABLE = timedelta(days=7)
 
 
 def patch(store: Store, address: Address, changes: Mapping[str, Any]) -> OpenStudy:
-    """Changes the state and the settings.  Raises: Invalid, NotAvailableYet."""
+    """Changes the state and the settings.  Raises: Invalid."""
     with store.write(address.project_id) as session:
         here = studies.open_study(session, address, lock=True)
         study = here.study
+        chooses_anew = "warm_start" in changes and changes["warm_start"] != study.warm_start
         settings = {name: getattr(study, name) for name in SETTINGS} | {
             n: v for n, v in changes.items() if n in SETTINGS
         }
         check_settings(here.definition, settings)
+        if chooses_anew:
+            check_sources(session, address.project_id, settings["warm_start"])
         before = {name: getattr(study, name) for name in changes}
         if before == changes:
             return here
@@ -43,6 +46,8 @@ def patch(store: Store, address: Address, changes: Mapping[str, Any]) -> OpenStu
             setattr(study, name, value)
         if "tags" in changes:
             studies.write_tags(session, study)
+        if chooses_anew and study.knowledge_version is not None:
+            study.knowledge_version = -abs(study.knowledge_version) - 1  # at the next ask
         here.record("study.updated", study.state)
         here.log("patched", before=before, after=dict(changes))
         here.audit("changed", before=before, after=dict(changes))
@@ -71,10 +76,12 @@ def remove(store: Store, address: Address, *, purge: bool) -> None:
                 if found is None:
                     raise
                 study = found
+            knowledge.take_away(session, knowledge.lesson_ids(session, study.id), study.name, by=address.by)
             _purge(session, study, address.by)
             return
         here = studies.open_study(session, address, lock=True)
         here.study.deleted_at = here.now
+        knowledge.take_away(session, knowledge.lesson_ids(session, here.study.id), here.study.name, by=here.by)
         here.record("study.updated", "deleted")
         here.audit("deleted", uid=here.study.uid)
 

@@ -177,7 +177,7 @@ class StudyDocument(Part):
     tags: dict[Word, str]
     stop: StopDocument
     metafeatures: dict[Word, FiniteFloat]
-    warm_start: Literal["auto", "off"]
+    warm_start: Literal["auto", "off"] | list[Name]
     max_retries: Annotated[int, Field(ge=0, le=1000)]
     objectives: Annotated[list[ObjectiveDocument], Field(min_length=1)]
     outcomes: list[OutcomeDocument]

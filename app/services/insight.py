@@ -499,6 +499,8 @@ def in_words(found: Explanation) -> str:
             parts.append(f"{share} % of the gain hoped for came from not knowing: mostly exploitation.")
         else:
             parts.append(f"{share} % of the gain hoped for came from not knowing, the rest from a good mean.")
+    if origin.get("prior_weight"):
+        parts.append(f"Past studies weighed {round(100 * origin['prior_weight'])} % in what it expected.")
     if then.n_pending:
         parts.append(f"{then.n_pending} pending trials were counted as done, so that it keeps away from them.")
     if origin.get("why"):

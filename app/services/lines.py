@@ -29,11 +29,12 @@ class State:
     space_version: int
     next_number: int
     n_changes: int
+    knowledge_version: int | None = None
 
     @classmethod
     def of(cls, here: OpenStudy) -> State:
         study = here.study
-        return cls(study.id, study.space_version, study.next_number, study.n_changes)
+        return cls(study.id, study.space_version, study.next_number, study.n_changes, study.knowledge_version)
 
 
 #: Of a line that nobody is to find again.

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from app.services.histories import Histories
 from app.services.lines import Lines
+from app.services.priors import Priors
 from app.services.spare import Spare
 
 
@@ -14,3 +15,4 @@ class Memory:
     histories: Histories = field(default_factory=Histories)
     lines: Lines = field(default_factory=Lines)
     spare: Spare = field(default_factory=Spare)
+    priors: Priors = field(default_factory=Priors)

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from app import tracing
 from app.db import idempotency, rungs, trials
@@ -26,6 +26,9 @@ from app.search.suggest import Suggestion
 from app.services.lines import Computed, Line, Lines, State
 from app.services.stopping import budget
 from app.services.turns import short_turns
+
+if TYPE_CHECKING:
+    from app.search.prior import Prior
 
 
 @dataclass(frozen=True)
@@ -145,16 +148,16 @@ def ready(here: OpenStudy, needs: Needs, lines: Lines) -> Plan | None:
     return None if computed is None else _plan_of(here, line, computed)
 
 
-def compute(here: OpenStudy, history: History, needs: Needs, lines: Lines) -> Plan:
+def compute(here: OpenStudy, history: History, needs: Needs, lines: Lines, prior: Prior | None = None) -> Plan:
     """The model's points, each seeing those before it as pending. No session, no lock of the database."""
     if needs.in_line is not None:
-        line = line_of(here, history, lines)
+        line = line_of(here, history, lines, prior)
         return _plan_of(here, line, line.points(here.study.next_number, needs.in_line))
     known = history
 
     def suggestions(count: int, first_number: int, fixed: Mapping[str, Any]) -> list[Suggestion]:
         nonlocal known
-        points = list(islice(_points(here.definition, known, first_number, fixed), count))
+        points = list(islice(_points(here.definition, known, first_number, fixed, prior), count))
         known = known.grown(
             Record(number=first_number + k, params=point.params, state="pending") for k, point in enumerate(points)
         )
@@ -175,9 +178,9 @@ def compute(here: OpenStudy, history: History, needs: Needs, lines: Lines) -> Pl
     return Plan(here.study.next_number, here.study.space_version, fresh, completions)
 
 
-def line_of(here: OpenStudy, history: History, lines: Lines) -> Line:
+def line_of(here: OpenStudy, history: History, lines: Lines, prior: Prior | None = None) -> Line:
     """The line of points that goes on from where the study stands."""
-    return lines.begin(State.of(here), lambda: _points(here.definition, history, here.study.next_number, {}))
+    return lines.begin(State.of(here), lambda: _points(here.definition, history, here.study.next_number, {}, prior))
 
 
 def _plan_of(here: OpenStudy, line: Line, computed: Sequence[Computed]) -> Plan:
@@ -189,7 +192,7 @@ def _plan_of(here: OpenStudy, line: Line, computed: Sequence[Computed]) -> Plan:
 
 
 def _points(
-    definition: Definition, history: History, first_number: int, fixed: Mapping[str, Any]
+    definition: Definition, history: History, first_number: int, fixed: Mapping[str, Any], prior: Prior | None
 ) -> Iterator[Suggestion]:
     """Nothing is computed before the first one is taken."""
     points = search.in_turn(
@@ -201,6 +204,7 @@ def _points(
         algorithm=definition.algorithm["name"],
         options={name: value for name, value in definition.algorithm.items() if name != "name"},
         fixed=fixed,
+        prior=prior,
     )
     place = "first"
     while True:

@@ -19,6 +19,7 @@ from app.db.studies import Address
 from app.errors import StudyNotFound
 from app.services.memory import Memory
 from app.services.plan import Wish, foresee, is_modelled, line_of
+from app.services.priors import is_open
 
 logger = logging.getLogger("metatune.speculate")
 
@@ -36,11 +37,12 @@ def speculate(store: Store, address: Address, memory: Memory) -> None:
     with memory.histories.turn(address):
         with store.read(address.project_id) as session:
             here = studies.open_study(session, address)
-            if here.has_overdue or not is_modelled(here) or foresee(here, [NEXT]).in_line is None:
+            if here.has_overdue or not is_modelled(here) or is_open(here) or foresee(here, [NEXT]).in_line is None:
                 return
+            lending = memory.priors.look(here)
             news = memory.histories.news(here)
         history = memory.histories.grown(here, news)
-    line_of(here, history, memory.lines).points(here.study.next_number, 1, speculated=True)
+    line_of(here, history, memory.lines, lending().prior).points(here.study.next_number, 1, speculated=True)
 
 
 class Speculation:

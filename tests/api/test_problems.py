@@ -237,14 +237,10 @@ def test_constraints_are_read_by_a_small_grammar_and_never_run(api: Api) -> None
 
 
 def test_what_is_not_built_yet_says_so_and_names_what_is(api: Api) -> None:
-    space = {"x": {"type": "float", "low": 0, "high": 1}}
-    body = problem(api.client.put(api.base, json={"space": space, "warm_start": ["a-study"]}), 422, "not-available-yet")
-    assert '"auto"' in body["detail"]
     api.create()
     api.one()
     body = problem(api.client.get(f"{api.base}/export?format=parquet"), 422, "not-available-yet")
     assert "json, csv" in body["detail"]
-    body = problem(api.client.patch(api.base, json={"warm_start": ["a"]}), 422, "not-available-yet")
 
 
 UNKNOWN: list[dict[str, Any]] = [

@@ -39,6 +39,25 @@ class Call:
     own: bool = False
 
 
+#: What another site learnt, of one trial.
+LESSONS: dict[str, Any] = {
+    "format": 1,
+    "kind": "metatune-knowledge",
+    "entries": [
+        {
+            "name": "brought", "description": "", "tags": {}, "metafeatures": {}, "n_results": 1, "space": SPACE,
+            "objectives": [
+                {
+                    "name": "value", "direction": "minimize",
+                    "lesson": {
+                        "space": SPACE, "configurations": [{"x": 0.5}], "scores": [0.0], "eligible": [True],
+                        "theta": [0.0, 0.0, -5.0, 0.0],
+                    },
+                }
+            ],
+        }
+    ],
+}  # fmt: skip
 S, T = "/v1/studies/{study}", "/v1/studies/{study}/trials/{number}"
 CALLS: dict[tuple[str, str], Call] = {
     ("GET", "/metrics"): Call(own=True),
@@ -51,6 +70,11 @@ CALLS: dict[tuple[str, str], Call] = {
     ("POST", "/v1/projects"): Call({"name": "new"}, 403, own=True),
     ("POST", "/v1/studies"): Call({"space": SPACE}, 201, own=True),
     ("POST", "/v1/studies/import"): Call("export", 201, query="?name=brought", own=True),
+    ("POST", "/v1/recommend"): Call({"space": SPACE}, own=True),
+    ("GET", "/v1/knowledge"): Call(own=True),
+    ("GET", "/v1/knowledge/export"): Call(own=True),
+    ("POST", "/v1/knowledge/import"): Call(LESSONS, own=True),
+    ("DELETE", "/v1/knowledge/{study}"): Call(status=204, study="brought"),
     ("DELETE", "/v1/keys/{key}"): Call(status=204, foreign=(404, "key-not-found")),
     ("GET", S): Call(),
     ("PUT", S): Call({}, foreign=(422, "invalid")),  # the name is free there; to create it takes a space
@@ -59,6 +83,8 @@ CALLS: dict[tuple[str, str], Call] = {
     ("POST", f"{S}/restore"): Call(study=f"{CANARY}-deleted"),
     ("POST", f"{S}/copy"): Call({"name": "copied"}, 201),
     ("PATCH", f"{S}/space"): Call({"x": {"high": 2}}),
+    ("GET", f"{S}/prior"): Call(),
+    ("PATCH", f"{S}/prior"): Call({"sources": [{"study": CANARY, "cap": 0.5}]}, 422),  # it has no source
     ("GET", f"{S}/best"): Call(),
     ("GET", f"{S}/pareto"): Call(),
     ("GET", f"{S}/export"): Call(),
@@ -119,6 +145,7 @@ class Tenants:
             api.tell(number, value=value, metadata={"note": CANARY})
         api.tell(6, state="failed", reason=CANARY)
         self.whole = api.call("GET", f"{api.base}/export", status=200)
+        api.call("POST", "/v1/knowledge/import", LESSONS, status=200)
         del api.client.headers["Authorization"]
         self.secrets = {CANARY, self.whole["uid"], spare.id}
 

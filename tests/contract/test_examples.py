@@ -202,7 +202,7 @@ def test_a_batch_equals_asks_in_a_row(api: Api) -> None:
     seen = []
     for name in ("batch", "row"):
         api.study = name
-        api.create(seed=4)
+        api.create(seed=4, warm_start="off")
         for k in range(8):
             api.add(params={"x": k / 8}, value=(k / 8 - 0.4) ** 2)
         asked = api.ask(count=3)["trials"] if name == "batch" else [api.one() for _ in range(3)]
