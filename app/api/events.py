@@ -76,7 +76,8 @@ def _news(store: Store, address: Address, revision: int) -> Sequence[Event]:
 
 async def _stream(request: Request, store: Store, address: Address, revision: int, is_gone: bool) -> AsyncIterator[str]:
     closing: asyncio.Event = request.app.state.closing
-    yield f"retry: 2000\n: watching {address.name}\n\n"
+    # an id without data is no event, but a client that is cut off before the first one knows where to go on
+    yield f"id: {revision}\nretry: 2000\n: watching {address.name}\n\n"
     if is_gone:
         yield _frame("reset", revision, {"study": address.name, "number": None, "state": None, "revision": revision})
     quiet = 0.0

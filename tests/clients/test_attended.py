@@ -1,6 +1,7 @@
 """What becomes of a trial whose block ends, however it ends."""
 
 import json
+import signal
 import threading
 import time
 
@@ -99,7 +100,62 @@ def test_infeasible_is_told_and_swallowed(server, study):
 def test_an_exception_fails_the_trial_and_goes_its_way(server, study):
     with pytest.raises(ZeroDivisionError), study.trial():
         print(1 / 0)
-    assert (server.last()["state"], server.last()["reason"]) == ("failed", "ZeroDivisionError: division by zero")
+    reason = str(server.last()["reason"])
+    assert server.last()["state"] == "failed"
+    assert reason.startswith("ZeroDivisionError: division by zero\n\nTraceback")
+    assert "print(1 / 0)" in reason
+
+
+def test_of_a_long_traceback_the_end_is_sent(server, study):
+    with pytest.raises(ZeroDivisionError), study.trial():
+        raise ZeroDivisionError("x" * 20_000)
+    assert len(str(server.last()["reason"])) <= 10_000
+    fault: Exception = ZeroDivisionError("first")
+    for n in range(200):
+        try:
+            raise OSError(f"after {n} others") from fault
+        except OSError as after:
+            fault = after
+    with pytest.raises(OSError, match="after"), study.trial():
+        raise fault
+    reason = str(server.last()["reason"])
+    assert len(reason) <= 10_000
+    assert reason.startswith("OSError: after 199 others")
+    assert reason.endswith("OSError: after 199 others\n")
+
+
+def test_a_failure_that_says_enough_is_told_without_a_traceback(server, study):
+    with pytest.raises(metatune.Failed), study.trial():
+        raise metatune.Failed("exit code 3")
+    assert (server.last()["state"], server.last()["reason"]) == ("failed", "exit code 3")
+
+
+def test_a_worker_that_resumes_needs_a_name(server, study):
+    with pytest.raises(ValueError, match="METATUNE_WORKER"):
+        study.optimize(lambda _: 1.0, n_trials=1, resume=True)
+    study.optimize(lambda _: 1.0, n_trials=4, n_jobs=2, resume=True, worker="node", progress=False)
+    asks = [body for verb, body in server.calls if verb == "ask"]
+    assert {body["worker"] for body in asks} == {"node/0", "node/1"}
+    assert sorted(body["worker"] for body in asks if body.get("resume")) == ["node/0", "node/1"]
+
+
+def test_an_interruption_of_many_threads_gives_back_what_they_have(server, study):
+    working = threading.Barrier(3)
+
+    def objective(_):
+        working.wait(5)
+        threading.Event().wait(60)
+
+    def interrupt():
+        working.wait(5)
+        signal.raise_signal(signal.SIGTERM)
+
+    threading.Thread(target=interrupt, daemon=True).start()
+    with pytest.raises(SystemExit) as ended:
+        study.optimize(objective, n_jobs=2, progress=False)
+    assert ended.value.code == 128 + signal.SIGTERM
+    assert server.verbs() == ["ask", "ask", "release", "release"]
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 
 def test_an_interruption_gives_the_trial_back(server, study):
@@ -172,6 +228,19 @@ def test_optimize_gives_up_on_an_objective_that_only_fails(server, study, n_jobs
     with pytest.raises(TypeError, match="returned None"):
         study.optimize(lambda _: None, n_trials=100, max_failures=4, n_jobs=n_jobs, progress=False)
     assert 4 <= server.verbs().count("tell") <= 4 + n_jobs
+
+
+def test_optimize_offers_a_result_whose_lease_was_lost(server, study):
+    answers = iter([httpx.Response(409, json={"code": "lease-lost", "detail": "too late"})])
+
+    class Once(dict):
+        def __contains__(self, verb):
+            return verb == "tell" and (refusal := next(answers, None)) is not None and self.update(tell=refusal) is None
+
+    server.refuse = Once()
+    study.optimize(lambda _: 1.0, n_trials=1, progress=False)
+    tells = [body for verb, body in server.calls if verb == "tell"]
+    assert [body.get("lease") for body in tells] == ["t", None]
 
 
 def test_optimize_drops_a_result_that_another_worker_told_first(server, study):

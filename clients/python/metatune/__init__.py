@@ -7,7 +7,10 @@ study.optimize(lambda trial: score(**trial.params), n_trials=40)
 print(study.best.params)
 """
 
+from typing import TYPE_CHECKING, Any
+
 from metatune.client import Client
+from metatune.delivery import Delivered
 from metatune.errors import (
     BadRequest,
     Conflict,
@@ -31,17 +34,29 @@ from metatune.errors import (
     Unauthenticated,
     Unavailable,
 )
+from metatune.events import Event
+from metatune.record import Asked
 from metatune.space import bool_, categorical, fixed, float_, int_, ordinal
-from metatune.study import Asked, Study
-from metatune.trial import Infeasible, Pruned, Signal, Trial
+from metatune.study import Study
+from metatune.trial import AsyncTrial, Failed, Infeasible, Pruned, Signal, Trial
+
+if TYPE_CHECKING:
+    from metatune.async_client import AsyncClient
+    from metatune.async_study import AsyncStudy
 
 __version__ = "0.1.0"
 
 __all__ = [
     "Asked",
+    "AsyncClient",
+    "AsyncStudy",
+    "AsyncTrial",
     "BadRequest",
     "Client",
     "Conflict",
+    "Delivered",
+    "Event",
+    "Failed",
     "Forbidden",
     "Infeasible",
     "Invalid",
@@ -73,3 +88,16 @@ __all__ = [
     "int_",
     "ordinal",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Half of the import would be asyncio's; those who need it get it here."""
+    if name == "AsyncClient":
+        from metatune.async_client import AsyncClient
+
+        return AsyncClient
+    if name == "AsyncStudy":
+        from metatune.async_study import AsyncStudy
+
+        return AsyncStudy
+    raise AttributeError(f"module 'metatune' has no attribute {name!r}")

@@ -31,9 +31,15 @@ if TYPE_CHECKING:
 class MetatuneError(Exception):
     """The root of everything this package raises on purpose."""
 
+    #: The same call may pass later, no sooner than `retry_after_seconds` from now.
+    is_passing: bool = False
+    retry_after_seconds: float = 0.0
+
 
 class ServerUnreachable(MetatuneError):
     """No answer within the time we keep trying."""
+
+    is_passing = True
 
 
 class StudyDone(MetatuneError):
@@ -62,7 +68,7 @@ class BadRequest(Problem):
 
 
 class Unauthenticated(Problem):
-    advice = "pass key=... or set METATUNE_KEY; `metatune-server keys create` makes one"
+    advice = "pass key=... or set METATUNE_KEY; `metatune-server keys create` makes one on the server"
 
 
 class Forbidden(Problem):
@@ -70,15 +76,17 @@ class Forbidden(Problem):
 
 
 class NotFound(Problem):
-    pass
+    advice = "is the name right, and the key of the right project? client.studies() lists what this key sees"
 
 
 class NoResultYet(NotFound):
     code_of = "no-result-yet"
+    advice = "best needs one complete, feasible trial"
 
 
 class TrialRemoved(NotFound):
     code_of = "trial-removed"
+    advice = "somebody deleted it; its number is not used again"
 
 
 class Conflict(Problem):
@@ -105,6 +113,7 @@ class StudyReplaced(Conflict):
 
 class StudyClosed(Conflict):
     code_of = "study-closed"
+    advice = "study.update(state='active') opens it again"
 
 
 class TrialFinishedDifferently(Conflict):
@@ -126,7 +135,7 @@ class NotAvailableYet(Invalid):
 
 
 class Unavailable(Problem):
-    pass
+    is_passing = True
 
 
 class ServerFault(Problem):
@@ -157,7 +166,26 @@ def problem_in(response: httpx.Response) -> Problem:
     status = response.status_code
     family = FAMILIES.get(status, ServerFault if status >= 500 else BadRequest)
     leaves = {leaf.code_of: leaf for leaf in family.__subclasses__()}
-    return leaves.get(document.get("code"), family)(status, document)
+    problem = leaves.get(document.get("code"), family)(status, document)
+    problem.retry_after_seconds = _retry_after_seconds(response.headers.get("Retry-After", ""))
+    return problem
+
+
+def _retry_after_seconds(wish: str) -> float:
+    """The header's wish, given in seconds or as a date; 0 without one."""
+    if not wish:
+        return 0.0
+    try:
+        return max(0.0, float(wish))
+    except ValueError:
+        import datetime  # rare, and a tenth of what this package takes to import
+        import email.utils
+    try:
+        at = email.utils.parsedate_to_datetime(wish)
+    except ValueError:
+        return 0.0
+    now = datetime.datetime.now(datetime.timezone.utc)
+    return max(0.0, (at.replace(tzinfo=at.tzinfo or datetime.timezone.utc) - now).total_seconds())
 
 
 def _message(status: int, problem: Mapping[str, Any], advice: str | None) -> str:

@@ -1,22 +1,28 @@
-"""The loop behind `Study.optimize`, and how it shows where it stands."""
+"""The loop behind `optimize`: threads, or tasks, that share a budget of trials.
+
+`Budget` knows what both loops know: how many trials are left, and how many failed in a row.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import inspect
 import logging
-import shutil
+import signal
 import sys
 import threading
-from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
+from metatune.attended import Attended
 from metatune.errors import Conflict, MetatuneError, NoResultYet, StudyDone, TrialRemoved
-from metatune.trial import Result, Trial
+from metatune.progress import Progress
+from metatune.record import LEASE_SECONDS, worker_named
+from metatune.trial import AsyncTrial, Result, Trial, TrialRecord
 
 if TYPE_CHECKING:
-    from tqdm import tqdm
-
+    from metatune.async_study import AsyncStudy
     from metatune.study import Study
 
 logger = logging.getLogger("metatune")
@@ -26,8 +32,51 @@ class Interrupted(BaseException):
     """Another thread ended the loop."""
 
 
+class Terminated(SystemExit):
+    """SIGTERM, which preempted machines send: the program exits by itself, with that signal's code."""
+
+
+class Budget:
+    """How many trials are left, and how many failed in a row. Thread-safe."""
+
+    def __init__(self, n_trials: int | None, max_failures: int) -> None:
+        self._n_left = n_trials
+        self._max_failures = max_failures
+        self._n_failures_in_a_row = 0
+        self._lock = threading.Lock()
+        self.ended = threading.Event()
+
+    def take_one(self) -> bool:
+        with self._lock:
+            if self.ended.is_set() or self._n_left == 0:
+                return False
+            if self._n_left is not None:
+                self._n_left -= 1
+            return True
+
+    def count_failure(self, fault: Exception) -> None:
+        """Raises: the fault, if it is one too many."""
+        with self._lock:
+            self._n_failures_in_a_row += 1
+            if self._n_failures_in_a_row >= self._max_failures:
+                raise fault
+
+    def count(self, trial: TrialRecord) -> None:
+        if trial.state != "failed":
+            with self._lock:
+                self._n_failures_in_a_row = 0
+
+
+def jobs_of(n_jobs: int, resume: bool, ask: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What each job asks with. A job that resumes must not take up what its neighbour is doing: it has its own name."""
+    if n_jobs < 1:
+        raise ValueError(f"n_jobs is at least 1, got {n_jobs}")
+    worker = worker_named(ask.get("worker"), resume)
+    return [{**ask, "worker": worker if n_jobs == 1 else f"{worker}/{job}"} for job in range(n_jobs)]
+
+
 class Loop:
-    """One call of `optimize`: threads that share a budget of trials."""
+    """One call of `Study.optimize`."""
 
     def __init__(
         self,
@@ -37,57 +86,74 @@ class Loop:
         n_jobs: int,
         progress: bool,
         max_failures: int,
+        resume: bool,
         ask: Mapping[str, Any],
     ) -> None:
         self._study = study
         self._objective = objective
-        self._n_left = n_trials
-        self._n_jobs = n_jobs
-        self._max_failures = max_failures
-        self._ask = ask
-        self._progress = Progress(study, n_trials) if progress else None
-        self._lock = threading.Lock()
-        self._ended = threading.Event()
-        self._n_failures_in_a_row = 0
+        self._jobs = jobs_of(n_jobs, resume, ask)
+        self._resume = resume
+        self.budget = Budget(n_trials, max_failures)
+        self._progress = Progress(study.name, n_trials, study.directions, self._best()) if progress else None
+        self._under_way: dict[int, Attended] = {}
+        self._fault: BaseException | None = None
+        #: We were told to end: threads that still ask for a trial are not waited for.
+        self.is_abandoned = False
+
+    @property
+    def is_under_way(self) -> bool:
+        return bool(self._under_way)
 
     def run(self) -> None:
-        with contextlib.closing(self._progress) if self._progress else contextlib.nullcontext():
-            if self._n_jobs == 1:
-                self._work()
+        """Raises: what ended the loop, if it was no end of the study or the budget."""
+        with contextlib.closing(self._progress) if self._progress else contextlib.nullcontext(), sigterm_raises():
+            if len(self._jobs) == 1:
+                self._work(self._jobs[0])
                 return
-            with ThreadPoolExecutor(self._n_jobs, thread_name_prefix="metatune") as pool:
-                workers = [pool.submit(self._work) for _ in range(self._n_jobs)]
-                try:
-                    for worker in workers:
-                        worker.result()
-                finally:
-                    self._ended.set()  # the others finish the trial at hand and end
+            threads = [threading.Thread(target=self._work_aside, args=(job,), daemon=True) for job in self._jobs]
+            for thread in threads:
+                thread.start()
+            try:
+                for thread in threads:
+                    while thread.is_alive() and (self.is_under_way or not self.is_abandoned):
+                        thread.join(0.2)  # not without an end: a signal is heard in between
+            except BaseException:  # Ctrl-C: threads cannot be interrupted, so their trials are given back for them
+                self.budget.ended.set()
+                self.give_back()
+                raise
+        if self._fault is not None:
+            raise self._fault
 
-    def _work(self) -> None:
+    def give_back(self) -> None:
+        """Releases what is under way, for other workers."""
+        for attended in list(self._under_way.values()):
+            attended.give_back()
+
+    def _work_aside(self, job: Mapping[str, Any]) -> None:
         try:
-            while self._take_one():
-                self._evaluate_one()
+            self._work(job)
+        except BaseException as fault:
+            self._fault = self._fault or fault
+
+    def _work(self, job: Mapping[str, Any]) -> None:
+        resume = self._resume
+        try:
+            while self.budget.take_one():
+                self._evaluate_one({**job, "resume": resume})
+                resume = False
         except (StudyDone, Interrupted):
             return
         except BaseException:
-            self._ended.set()
+            self.budget.ended.set()
             raise
 
-    def _take_one(self) -> bool:
-        with self._lock:
-            if self._ended.is_set() or self._n_left == 0:
-                return False
-            if self._n_left is not None:
-                self._n_left -= 1
-            return True
-
-    def _evaluate_one(self) -> None:
+    def _evaluate_one(self, ask: Mapping[str, Any]) -> None:
         trial: Trial | None = None
         try:
-            with self._study.trial(wait=self._wait, **self._ask) as trial:
+            with self._attended(**ask) as trial:
                 result = self._objective(trial)
                 if result is not None:
-                    trial.tell(result)
+                    trial.tell_or_offer(result)
                 elif trial.state == "running":
                     raise TypeError("the objective returned None and told nothing")
         except (Conflict, TrialRemoved) as lost:
@@ -96,76 +162,139 @@ class Loop:
             raise
         except Exception as fault:
             logger.warning("trial %s failed", trial and trial.number, exc_info=fault)
-            self._count_failure(fault)
+            self.budget.count_failure(fault)
         else:
-            if trial.state != "failed":
-                self._n_failures_in_a_row = 0
+            self.budget.count(trial)
         if self._progress and trial:
             self._progress.finished(trial)
 
-    def _count_failure(self, fault: Exception) -> None:
-        with self._lock:
-            self._n_failures_in_a_row += 1
-            if self._n_failures_in_a_row >= self._max_failures:
-                raise fault
+    @contextlib.contextmanager
+    def _attended(self, lease_seconds: float = LEASE_SECONDS, **ask: Any) -> Iterator[Trial]:
+        while not (asked := self._study.ask(lease_seconds=lease_seconds, **ask)):
+            if asked.done:
+                raise StudyDone(self._study.name, asked.reason)
+            if self.budget.ended.wait(asked.pause_seconds):
+                raise Interrupted
+        attended = Attended(asked[0], lease_seconds)
+        self._under_way[asked[0].number] = attended
+        try:
+            with attended as trial:
+                yield trial
+        finally:
+            del self._under_way[asked[0].number]
 
-    def _wait(self, seconds: float) -> None:
-        if self._ended.wait(seconds):
-            raise Interrupted
-
-
-class Progress:
-    """A bar on a terminal, a line for each trial elsewhere."""
-
-    def __init__(self, study: Study, n_trials: int | None) -> None:
-        self._n_finished = 0
-        self._lock = threading.Lock()
-        self._objectives = study.directions
-        self._best: Trial | None = None
-        if len(self._objectives) == 1:
+    def _best(self) -> Trial | None:
+        if len(self._study.directions) == 1:
             with contextlib.suppress(NoResultYet):
-                self._best = study.best
+                return self._study.best
+        return None
+
+
+class AsyncLoop:
+    """One call of `AsyncStudy.optimize`."""
+
+    def __init__(
+        self,
+        study: AsyncStudy,
+        objective: Callable[[AsyncTrial], Awaitable[Result | None] | Result | None],
+        n_trials: int | None,
+        n_jobs: int,
+        progress: bool,
+        max_failures: int,
+        resume: bool,
+        ask: Mapping[str, Any],
+    ) -> None:
+        self._study = study
+        self._objective = objective
+        self._jobs = jobs_of(n_jobs, resume, ask)
+        self._resume = resume
         self._n_trials = n_trials
-        self._bar = _bar(study.name, n_trials) if sys.stderr.isatty() else None
+        self._is_shown = progress
+        self.budget = Budget(n_trials, max_failures)
+        self._progress: Progress | None = None
 
-    def finished(self, trial: Trial) -> None:
-        with self._lock:
-            self._n_finished += 1
-            if self._is_better(trial):
-                self._best = trial
-            best = f"best {self._shown(self._best)} (trial {self._best.number})" if self._best else ""
-            if self._bar is not None:
-                self._bar.set_postfix_str(best, refresh=False)
-                self._bar.update()
-                return
-            of = f"/{self._n_trials}" if self._n_trials else ""
-            print(
-                f"{self._n_finished}{of}  trial {trial.number} {trial.state}  {self._shown(trial)}  {best}".rstrip(),
-                file=sys.stderr,
-                flush=True,
-            )
+    async def run(self) -> None:
+        import asyncio
 
-    def _is_better(self, trial: Trial) -> bool:
-        is_eligible = trial.state == "complete" and trial.document.get("feasible") is not False
-        if len(self._objectives) > 1 or not is_eligible or not trial.values:
-            return False
-        if self._best is None or not self._best.values:
-            return True
-        [(name, direction)] = self._objectives.items()
-        new, old = trial.values[name], self._best.values[name]
-        return new > old if direction == "maximize" else new < old
+        if self._is_shown:
+            self._progress = Progress(self._study.name, self._n_trials, self._study.directions, await self._best())
+        tasks = [asyncio.create_task(self._work(job)) for job in self._jobs]
+        try:
+            await asyncio.gather(*tasks)
+        finally:  # one that failed, or our own cancellation: the others give back what they have
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            if self._progress:
+                self._progress.close()
 
-    def _shown(self, trial: Trial) -> str:
-        return " ".join(f"{value:.6g}" for value in (trial.values or {}).values())
+    async def _work(self, job: Mapping[str, Any]) -> None:
+        resume = self._resume
+        try:
+            while self.budget.take_one():
+                await self._evaluate_one({**job, "resume": resume})
+                resume = False
+        except StudyDone:
+            return
+        except BaseException:
+            self.budget.ended.set()
+            raise
 
-    def close(self) -> None:
-        if self._bar is not None:
-            self._bar.close()
+    async def _evaluate_one(self, ask: Mapping[str, Any]) -> None:
+        trial: AsyncTrial | None = None
+        try:
+            async with self._study.trial(**ask) as trial:
+                result = await self._evaluated(trial)
+                if result is not None:
+                    await trial.tell_or_offer(result)
+                elif trial.state == "running":
+                    raise TypeError("the objective returned None and told nothing")
+        except (Conflict, TrialRemoved) as lost:
+            logger.warning("trial %s: the result is dropped: %s", trial and trial.number, lost)
+        except MetatuneError:
+            raise
+        except Exception as fault:
+            logger.warning("trial %s failed", trial and trial.number, exc_info=fault)
+            self.budget.count_failure(fault)
+        else:
+            self.budget.count(trial)
+        if self._progress and trial:
+            self._progress.finished(trial)
+
+    async def _evaluated(self, trial: AsyncTrial) -> Result | None:
+        import asyncio
+
+        objective: Callable[[AsyncTrial], Any] = self._objective
+        # what is no coroutine function may take its time: the heartbeat goes on meanwhile
+        is_quick = inspect.iscoroutinefunction(objective)
+        answer: Any = objective(trial) if is_quick else await asyncio.to_thread(objective, trial)
+        result: Result | None = await answer if inspect.isawaitable(answer) else answer
+        return result
+
+    async def _best(self) -> AsyncTrial | None:
+        if len(self._study.directions) == 1:
+            with contextlib.suppress(NoResultYet):
+                return await self._study.best
+        return None
 
 
-def _bar(title: str, n_trials: int | None) -> tqdm[Any]:
-    from tqdm import tqdm  # not before it is drawn
+@contextlib.contextmanager
+def sigterm_raises() -> Iterator[None]:
+    """SIGTERM becomes an exception, so that what is under way is given back; unless the program has its own way."""
+    is_ours_to_set = (
+        sys.platform != "win32"
+        and threading.current_thread() is threading.main_thread()
+        and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    )
+    if not is_ours_to_set:
+        yield
+        return
 
-    # a terminal that does not know its size has none, and tqdm would draw nothing on it
-    columns, lines = shutil.get_terminal_size()
-    return tqdm(total=n_trials, unit=" trials", desc=title, ncols=columns, nrows=lines)
+    def leave(number: int, frame: FrameType | None) -> None:
+        raise Terminated(128 + number)
+
+    signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -3,72 +3,60 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import socket
+import itertools
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from metatune.attended import Attended
+from metatune.delivery import Delivered, Kept, delivering, delivering_what_waits
 from metatune.errors import StudyDone
-from metatune.trial import Attended, Result, Trial
-from metatune.wire import ANSWER_SECONDS, Request, creating, given, study_path
+from metatune.picture import MAX_POINTS, study_html
+from metatune.record import LEASE_SECONDS, PAGE, Asked, StudyRecord, frame_of, point_of, row_of
+from metatune.trial import Result, Trial
 
 if TYPE_CHECKING:
-    from metatune.sender import Sender
+    import pandas
 
-LEASE_SECONDS = 120.0
-LONGEST_WAIT_SECONDS = 30.0
-PAGE = 200
+    from metatune.connection import Connection
 
 
-@dataclass(frozen=True)
-class Asked(Sequence[Trial]):
-    """The trials handed out: none, if the study is `done` or has a `reason` to wait."""
-
-    trials: tuple[Trial, ...]
-    done: bool
-    reason: str | None
-    retry_after_seconds: float | None
-
-    def __getitem__(self, index: Any) -> Any:
-        return self.trials[index]
-
-    def __len__(self) -> int:
-        return len(self.trials)
-
-
-class Study:
+class Study(StudyRecord):
     """Made by `Client.study`. Safe to share between threads."""
 
-    def __init__(self, sender: Sender, document: Mapping[str, Any]) -> None:
-        self._sender = sender
-        self.name = str(document["name"])
-        self.uid: str | None = document.get("uid")
-        self._definition = document
+    def __init__(self, connection: Connection, document: Mapping[str, Any]) -> None:
+        super().__init__(document)
+        self._connection = connection
 
-    @property
-    def directions(self) -> dict[str, str]:
-        """`minimize` or `maximize`, by objective name."""
-        objectives = self._definition.get("objectives")
-        if objectives:
-            return {objective["name"]: objective["direction"] for objective in objectives}
-        return {"value": self._definition.get("direction") or "minimize"}
+    # --- what it is -------------------------------------------------------------------------------------------
 
     def info(self) -> dict[str, Any]:
         """The study as it stands: definition, state, counts of trials, best."""
-        document: dict[str, Any] = self._sender.send(Request("GET", study_path(self.name)))
-        return document
+        self.document = self._connection.send(self._get())
+        return dict(self.document)
 
     def update(self, **fields: Any) -> dict[str, Any]:
         """Changes `state` (to `active`, `paused` or `stopped`), `stop`, `description`, `tags`, `metafeatures`."""
-        document: dict[str, Any] = self._sender.send(Request("PATCH", study_path(self.name), json=fields))
-        return document
+        self.document = self._connection.send(self._updating(fields))
+        return dict(self.document)
 
-    @property
-    def best(self) -> Trial:
-        """The best feasible trial. Raises: NoResultYet."""
-        return self._trial(self._sender.send(Request("GET", study_path(self.name, "best"))))
+    def edit_space(
+        self, changes: Mapping[str, Any], *, constraints: Sequence[str] | None = None, dry_run: bool = False
+    ) -> dict[str, Any]:
+        """Changes the space while the study runs: None removes a parameter, a new one needs a `default`.
+
+        dry_run: only tell how many trials stay usable, and what the best becomes.
+        """
+        answer: dict[str, Any] = self._connection.send(self._editing(changes, constraints, dry_run))
+        if not dry_run:
+            self.info()
+        return answer
+
+    def export(self, format: str = "json") -> Any:
+        """The whole study: as a document that `client.import_study` reads, or as text with `format="csv"`."""
+        return self._connection.send(self._get("export", is_text=format != "json", format=format))
+
+    # --- the loop ---------------------------------------------------------------------------------------------
 
     def ask(
         self,
@@ -79,33 +67,29 @@ class Study:
         deadline_seconds: float | None = None,
         resume: bool = False,
         fixed: Mapping[str, Any] | None = None,
-    ) -> Asked:
+    ) -> Asked[Trial]:
         """Up to `count` trials to evaluate, each ours for `lease_seconds` after the last sign of life.
 
+        Results that still wait on disk are delivered first.
+
         Args:
-            worker: who asks, for those who look on, and for `resume`; this host and process if left out.
+            worker: who asks, for those who look on, and for `resume`; METATUNE_WORKER or this host and process.
             deadline_seconds: how long the server may think before it takes a space-filling point.
             resume: first hand out what this worker was working on when it died.
             fixed: parameters to hold at a value.
         """
-        body = given(
-            count=count,
-            worker=worker or f"{socket.gethostname()}-{os.getpid()}",
-            lease_seconds=lease_seconds,
-            deadline_seconds=deadline_seconds,
-            resume=resume or None,
-            fixed=fixed,
-            study_uid=self.uid,
-        )
-        answer = self._sender.send(
-            creating(study_path(self.name, "ask"), body, ANSWER_SECONDS + (deadline_seconds or 0.0))
-        )
-        return Asked(
-            trials=tuple(self._trial(document) for document in answer["trials"]),
-            done=bool(answer.get("done")),
-            reason=answer.get("reason"),
-            retry_after_seconds=answer.get("retry_after_seconds"),
-        )
+        request = self._asking(count, worker, lease_seconds, deadline_seconds, resume, fixed)
+        self.deliver()
+        answer = self._connection.send(request)
+        trials = tuple(self._trial(document) for document in answer["trials"])
+        return Asked(trials, bool(answer.get("done")), answer.get("reason"), answer.get("retry_after_seconds"))
+
+    def deliver(self) -> Delivered:
+        """Brings results that wait on disk to the server; `delivered` adds up what became of them."""
+        steps = delivering_what_waits(self._connection.outbox, self.uid)
+        now: Delivered = self._connection.run(steps)
+        self.delivered = self.delivered.and_then(now)
+        return now
 
     @contextlib.contextmanager
     def trial(
@@ -114,7 +98,7 @@ class Study:
         """One trial, kept alive by heartbeats for the length of the block; waits while the study has none to give.
 
         A block that raises `Pruned` or `Infeasible` has said so to the server, and goes on behind the block.
-        Any other exception fails the trial and goes its way; an interruption gives the trial back.
+        Any other exception fails the trial with its traceback and goes its way; an interruption gives the trial back.
         A block that ends without a result has failed.
 
         Raises: StudyDone, if nothing is left to do.
@@ -122,8 +106,8 @@ class Study:
         while not (asked := self.ask(lease_seconds=lease_seconds, **ask)):
             if asked.done:
                 raise StudyDone(self.name, asked.reason)
-            wait(min(asked.retry_after_seconds or 1.0, LONGEST_WAIT_SECONDS))
-        with Attended(asked.trials[0], lease_seconds) as trial:
+            wait(asked.pause_seconds)
+        with Attended(asked[0], lease_seconds) as trial:
             yield trial
 
     def optimize(
@@ -134,53 +118,100 @@ class Study:
         n_jobs: int = 1,
         progress: bool = True,
         max_failures: int = 5,
+        resume: bool = False,
         **ask: Any,
     ) -> None:
         """Evaluates `objective` on trial after trial, until this call has finished `n_trials` or the study is done.
 
         The objective takes a `Trial` and returns its result, or tells it itself and returns None. It may raise
-        `Pruned` or `Infeasible`; anything else fails the trial, and the loop goes on unless `max_failures`
-        trials in a row have failed, which looks like a mistake in the objective: then the last error is raised.
+        `Pruned`, `Infeasible` or `Failed`; anything else fails the trial with its traceback, and the loop goes on
+        unless `max_failures` trials in a row have failed, which looks like a mistake in the objective: then the last
+        error is raised. Ctrl-C and SIGTERM give what is under way back to the study.
 
         Args:
             n_jobs: threads. For objectives that hold Python's interpreter lock, start more processes instead.
             progress: a bar on a terminal, a line for each trial elsewhere, both on standard error.
-            ask: what `ask` takes: worker, lease_seconds, deadline_seconds, resume, fixed.
+            resume: begin with what this worker was doing when it died; needs `worker`, or METATUNE_WORKER.
+            ask: what `ask` takes: worker, lease_seconds, deadline_seconds, fixed.
         """
         from metatune.optimize import Loop
 
-        Loop(self, objective, n_trials, n_jobs, progress, max_failures, ask).run()
+        Loop(self, objective, n_trials, n_jobs, progress, max_failures, resume, ask).run()
+
+    # --- what it found ----------------------------------------------------------------------------------------
+
+    @property
+    def best(self) -> Trial:
+        """The best feasible trial. Raises: NoResultYet."""
+        return self._trial(self._connection.send(self._get("best")))
 
     def trials(self, *, state: str | None = None, order_by: str | None = None) -> Iterator[Trial]:
         """Every trial, fetched page by page as you go. `order_by`: `number`, `value` or `-value`."""
         after: str | None = None
         while True:
-            query = given(state=state, order_by=order_by, limit=PAGE, after=after)
-            page = self._sender.send(Request("GET", study_path(self.name, "trials"), query=query))
+            page = self._connection.send(self._get("trials", state=state, order_by=order_by, limit=PAGE, after=after))
             yield from map(self._trial, page["items"])
             after = page.get("next")
             if after is None:
                 return
 
     def get_trial(self, number: int) -> Trial:
-        """One trial, with its reports in `document`. A trial fetched so is told without a lease."""
-        return self._trial(self._sender.send(Request("GET", study_path(self.name, "trials", number))))
+        """One trial, with its reports. A trial fetched so is told without a lease."""
+        return self._trial(self._connection.send(self._get("trials", number)))
+
+    def dataframe(self) -> pandas.DataFrame:
+        """Every trial as a row by number, with `params.*` and `values.*`; needs pandas."""
+        return frame_of([row_of(trial) for trial in self.trials()])
+
+    def pareto(self) -> dict[str, Any]:
+        """Of a study with several objectives: the trials that none other beats, and the hypervolume."""
+        return dict(self._connection.send(self._get("pareto")))
+
+    def predict(self, params: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """What the model expects at these points: mean and standard deviation."""
+        return dict(self._connection.send(self._predicting(params)))
+
+    def importance(self) -> dict[str, Any]:
+        """How much each parameter matters."""
+        return dict(self._connection.send(self._get("importance")))
+
+    def warnings(self) -> list[dict[str, Any]]:
+        """What a specialist would say of the study."""
+        return list(self._connection.send(self._get("warnings"))["items"])
+
+    def html(self) -> str:
+        """The study in a few words and its history as an inline SVG, as a notebook shows it."""
+        [*objectives] = self.directions.values()
+        trials = itertools.islice(self.trials(state="complete"), MAX_POINTS)
+        points = [point for point in map(point_of, trials) if point] if len(objectives) == 1 else []
+        return study_html(self.info(), points, objectives[0] if points else None)
+
+    def _repr_html_(self) -> str:
+        return self.html()
+
+    # --- bringing trials along --------------------------------------------------------------------------------
 
     def enqueue(self, params: Mapping[str, Any]) -> Trial:
         """Hands these parameters out before any new suggestion; what is left out, the study fills in."""
-        return self._add({"params": params})
+        return self._trial(self._connection.send(self._enqueuing(params)))
 
     def add(self, params: Mapping[str, Any], result: Result, **fields: Any) -> Trial:
-        """A result from elsewhere, which informs the study (`noise`, `cost`, `metadata`, `reports`)."""
-        values = {"values": dict(result)} if isinstance(result, Mapping) else {"value": float(result)}
-        return self._add({"params": params, **values, **fields})
+        """A result from elsewhere, which informs the study (`noise`, `cost`, `metadata`, `reports`).
 
-    def _add(self, trial: Mapping[str, Any]) -> Trial:
-        answer = self._sender.send(creating(study_path(self.name, "trials"), trial))
+        Raises: ServerUnreachable; the result is kept on disk then, and delivered once when the server is back.
+        """
+        request = self._adding(params, result, fields)
+        answer = self._connection.run(delivering(self._connection.outbox, self.uid, request))
+        if isinstance(answer, Kept):
+            raise answer.why
         return self._trial(answer)
 
+    def delete(self) -> None:
+        """Hides it; within 7 days `client.request("POST", "/v1/studies/NAME/restore")` brings it back."""
+        self._connection.send(self._deleting())
+
     def _trial(self, document: Mapping[str, Any]) -> Trial:
-        return Trial(self._sender, self.name, self.uid, document)
+        return Trial(self._connection, self.name, self.uid, document)
 
     def __repr__(self) -> str:
-        return f"<Study {self.name} at {self._sender.url}>"
+        return f"<Study {self.name} at {self._connection.url}>"

@@ -1,20 +1,22 @@
-"""What goes over the wire: a request as plain data, and how its body is written.
+"""What goes over the wire: a call as plain data, and how its body is written.
 
-Building a request is kept apart from sending it, so that an asynchronous client needs a second sender and
-nothing else.
+Building a call and reading its answer are kept apart from sending it. The synchronous and the asynchronous client
+share all of that, and differ only in the sender.
 """
 
 from __future__ import annotations
 
 import json
 import math
-import uuid
-from collections.abc import Mapping
+import os
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Generic, TypeVar
 from urllib.parse import quote
 
 ANSWER_SECONDS = 60.0
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,8 @@ class Request:
     headers: Mapping[str, str] = field(default_factory=dict)
     retryable: bool = True
     answer_seconds: float = ANSWER_SECONDS
+    #: The answer is no JSON: hand its text on.
+    is_text: bool = False
 
     @property
     def content(self) -> bytes | None:
@@ -36,10 +40,18 @@ class Request:
         return json.dumps(plain(self.json), allow_nan=False, separators=(",", ":")).encode()
 
 
-def creating(path: str, body: Any, answer_seconds: float = ANSWER_SECONDS) -> Request:
+@dataclass(frozen=True)
+class Call(Generic[T]):
+    """A request, and how its answer is read."""
+
+    request: Request
+    read: Callable[[Any], T]
+
+
+def creating(path: str, body: Any, answer_seconds: float = ANSWER_SECONDS, **query: Any) -> Request:
     """A POST that makes something: its key, made once, lets the server recognise it when it comes again."""
-    headers = {"Idempotency-Key": uuid.uuid4().hex}
-    return Request("POST", path, json=body, headers=headers, answer_seconds=answer_seconds)
+    headers = {"Idempotency-Key": os.urandom(16).hex()}
+    return Request("POST", path, json=body, query=query, headers=headers, answer_seconds=answer_seconds)
 
 
 def study_path(study: str, *rest: str | int) -> str:
@@ -49,6 +61,11 @@ def study_path(study: str, *rest: str | int) -> str:
 def given(**fields: Any) -> dict[str, Any]:
     """Only the fields that were given: what is left out, the server decides."""
     return {name: value for name, value in fields.items() if value is not None}
+
+
+def as_given(answer: Any) -> Any:
+    """Reads an answer that is handed on as it came."""
+    return answer
 
 
 def plain(value: Any) -> Any:
