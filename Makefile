@@ -101,6 +101,9 @@ N ?= 5000
 retries: $(READY)  ## spoil and send again N=5000 calls of every POST, on both databases, and count double effects
 	$(BIN)/python -m tests.ledger.retries --kind sqlite --n $(N) --folder build/retries
 	$(BIN)/python -m tests.ledger.retries --kind postgresql --n $(N) --folder build/retries
+.PHONY: client-survival
+client-survival: $(READY)  ## 500 trials from four clients: servers and clients killed, the network cut (ARGS="--seed 1")
+	$(BIN)/python -m tests.clients.survival run $(ARGS)
 
 bench-tell-latency: $(READY)  ## how long a tell takes while suggestions for 32 askers are being computed
 	$(BIN)/python -m benchmarks.tell_latency

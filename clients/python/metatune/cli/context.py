@@ -1,0 +1,98 @@
+"""What every command knows: the client, and how to speak. And what each error becomes."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+import metatune
+from metatune.cli.output import Output
+
+REFUSED, USAGE, UNREACHABLE, NOTHING, UNWELL = 1, 2, 3, 4, 5
+#: A person waits for the answer; a run that may take days waits longer.
+ANSWER_SECONDS = 10.0
+
+out = Output()
+
+
+class Address:
+    """Where the server is, as the options before the command say."""
+
+    url: str | None = None
+    key: str | None = None
+
+
+def client(retry_seconds: float = ANSWER_SECONDS) -> metatune.Client:
+    return metatune.Client(Address.url, Address.key, retry_seconds=retry_seconds)
+
+
+def study_names(incomplete: str) -> list[str]:
+    """For the shell's completion, which is no place for errors."""
+    with contextlib.suppress(Exception), client(retry_seconds=0) as here:
+        return [study.name for _, study in zip(range(200), here.studies(prefix=incomplete or None), strict=False)]
+    return []
+
+
+Name = Annotated[str, typer.Argument(help="The study's name.", autocompletion=study_names, show_default=False)]
+Number = Annotated[int, typer.Argument(help="The trial's number.", show_default=False)]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, as the server gave it.")]
+
+
+@contextlib.contextmanager
+def errors() -> Iterator[None]:
+    """Every error becomes a message on standard error and the exit code of its kind."""
+    try:
+        yield
+    except (metatune.NoResultYet, metatune.StudyDone) as nothing:
+        leave(NOTHING, nothing)
+    except metatune.Problem as problem:
+        if out.is_json:
+            print(json.dumps(dict(problem.problem)), file=sys.stderr)
+            raise typer.Exit(REFUSED) from problem
+        leave(UNREACHABLE if problem.is_passing else REFUSED, problem)
+    except metatune.MetatuneError as away:
+        leave(UNREACHABLE, away)
+    except BrokenPipeError:  # `metatune trial ls | head`
+        sys.stderr.close()
+        raise typer.Exit(0) from None
+
+
+def leave(code: int, why: object) -> None:
+    print(f"metatune: {why}", file=sys.stderr)
+    raise typer.Exit(code)
+
+
+def usage(why: str) -> typer.BadParameter:
+    return typer.BadParameter(why)
+
+
+def read_json(text: str, what: str) -> Any:
+    """JSON as given, or from a file by `@file`, or from standard input by `-`.  Raises: BadParameter."""
+    try:
+        if text == "-":
+            return json.load(sys.stdin)
+        return json.loads(Path(text[1:]).read_text() if text.startswith("@") else text)
+    except OSError as fault:
+        raise usage(f"{what}: cannot read {text[1:]!r}: {fault.strerror}") from fault
+    except ValueError as fault:
+        raise usage(f"{what} is no JSON: {fault}; give it as text, as @file, or as - for standard input") from fault
+
+
+def pairs(given: list[str], what: str) -> dict[str, Any]:
+    """`name=value` as a dictionary; a value that is JSON is what JSON says, anything else is text."""
+    read: dict[str, Any] = {}
+    for one in given:
+        name, equals, text = one.partition("=")
+        if not equals or not name:
+            raise usage(f"{what} is name=value, got {one!r}")
+        try:
+            read[name] = json.loads(text)
+        except ValueError:
+            read[name] = text
+    return read
