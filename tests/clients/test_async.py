@@ -90,24 +90,21 @@ def run(server, name, work, **definition):
 
 
 def test_a_study_is_optimised_by_tasks_and_listed(server):
-    most = now = 0
+    all_four: asyncio.Barrier
 
     async def objective(trial):
-        nonlocal most, now
-        now += 1
-        most = max(most, now)
-        await asyncio.sleep(0.05)
-        now -= 1
+        await all_four.wait()  # each waits for three others
         return trial.params["x"]
 
     async def work(study):
+        nonlocal all_four
+        all_four = asyncio.Barrier(4)
         await study.optimize(objective, n_trials=12, n_jobs=4, progress=False)
         return [trial async for trial in study.trials(state="complete")], await study.best
 
     trials, best = run(server, "tasks", work)
     assert [trial.number for trial in trials] == list(range(1, 13))
     assert best.value == min(trial.value for trial in trials)
-    assert most == 4
 
 
 def test_each_end_of_a_block_is_told(server):
@@ -131,15 +128,14 @@ def test_each_end_of_a_block_is_told(server):
 
 def test_a_cancelled_task_gives_its_trials_back(server):
     async def work(study):
-        started = asyncio.Event()
+        all_four = asyncio.Barrier(4)  # the three objectives, and we
 
         async def objective(_):
-            started.set()
+            await all_four.wait()
             await asyncio.sleep(60)
 
         loop = asyncio.create_task(study.optimize(objective, n_jobs=3, progress=False))
-        await started.wait()
-        await asyncio.sleep(0.1)
+        await all_four.wait()
         loop.cancel()
         with pytest.raises(asyncio.CancelledError):
             await loop

@@ -220,13 +220,16 @@ class AsyncLoop:
             self._progress = Progress(self._study.name, self._n_trials, self._study.directions, await self._best())
         tasks = [asyncio.create_task(self._work(job)) for job in self._jobs]
         try:
-            await asyncio.gather(*tasks)
-        finally:  # one that failed, or our own cancellation: the others give back what they have
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+        finally:  # one that failed, or our own cancellation: the others give back what they have, undisturbed
             for task in tasks:
                 task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            ends = await asyncio.gather(*tasks, return_exceptions=True)
             if self._progress:
                 self._progress.close()
+        for end in ends:
+            if isinstance(end, BaseException) and not isinstance(end, asyncio.CancelledError):
+                raise end
 
     async def _work(self, job: Mapping[str, Any]) -> None:
         resume = self._resume
