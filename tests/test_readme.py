@@ -25,7 +25,13 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 def run(server: Server, command: list[str], script: str) -> str:
     script = script.replace("http://127.0.0.1:8000", server.url)
-    environment = {**os.environ, "METATUNE_URL": server.url}
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"  # as in an environment that is active
+    environment = {
+        **os.environ,
+        "METATUNE_URL": server.url,
+        "METATUNE_OUTBOX": str(server.folder / "outbox"),
+        "PATH": path,
+    }
     done = subprocess.run([*command, script], env=environment, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -39,8 +45,14 @@ def test_the_python_lines_find_the_minimum(server: Server) -> None:
     assert value < 1.0
 
 
+def test_the_command_drives_a_program_and_finds_pi(server: Server) -> None:
+    command, *_ = (block for language, block in BLOCKS if language == "sh")
+    best = dict(line.split("\t") for line in run(server, ["sh", "-ec"], command).splitlines()[-3:])
+    assert abs(float(best["x"]) - 3.14159) < 0.15
+
+
 def test_the_curl_lines_create_ask_and_tell(server: Server) -> None:
-    three, shell, insight = (block for language, block in BLOCKS if language == "sh")
+    _, three, shell, insight = (block for language, block in BLOCKS if language == "sh")
     assert three.count("curl ") == 3, "the README promises three calls"
     assert '"state":"complete"' in run(server, ["sh", "-ec"], three).splitlines()[-1]
     assert "trial 2 tries lr=" in run(server, ["sh", "-ec"], shell)

@@ -1,0 +1,60 @@
+"""What the tutorial, the how-tos and the client's README show runs as it stands, in order, against a real server."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from benchmarks.server import Server
+
+ROOT = Path(__file__).resolve().parents[1]
+DOCUMENTS = [ROOT / "docs" / "tutorial.md", ROOT / "clients" / "python" / "README.md"]
+DOCUMENTS += sorted((ROOT / "docs" / "howto").glob("*.md"))
+EVERY = [ROOT / "README.md", ROOT / "docs" / "deploy.md", ROOT / "docs" / "operations.md", *DOCUMENTS]
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with Server(tmp_path_factory.mktemp("documents")) as server:
+        yield server
+
+
+def script_of(document: Path) -> str:
+    """One Python program: the Python blocks as they stand, and between them the shell's."""
+    lines = ["import subprocess as _subprocess"]
+    for language, block in re.findall(r"^```(\w+)\n(.*?)^```$", document.read_text(), re.MULTILINE | re.DOTALL):
+        if language == "python":
+            lines.append(block)
+        elif language == "sh":
+            lines.append(f"_subprocess.run(['sh', '-ec', {block!r}], check=True)")
+    return "\n".join(lines)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_document_runs_from_top_to_bottom(document: Path, server: Server, tmp_path: Path) -> None:
+    script = script_of(document)
+    assert "metatune" in script, "a document without anything to run"
+    (tmp_path / "document.py").write_text(script)
+    environment = {
+        **os.environ,
+        "METATUNE_URL": server.url,
+        "METATUNE_OUTBOX": str(tmp_path / "outbox"),
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+    }
+    done = subprocess.run(
+        [sys.executable, "document.py"], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=280
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("document", EVERY, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_link_between_documents_leads_somewhere(document: Path) -> None:
+    links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", document.read_text())
+    assert [link for link in links if not (document.parent / link).exists()] == []
