@@ -7,9 +7,9 @@ FROM python:3.11-slim-bookworm AS build
 WORKDIR /src
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
 RUN python -m venv /opt/metatune && /opt/metatune/bin/pip install "pip==26.3"
-# What an API process needs, and nothing else; another list brings what other roles need.
+# What an API process needs, and nothing else; requirements-worker.lock brings what jobs need beside it.
 ARG REQUIREMENTS=requirements-api.lock
-COPY requirements.lock requirements-api.lock ./
+COPY requirements.lock requirements-api.lock requirements-worker.lock ./
 RUN /opt/metatune/bin/pip install --require-hashes --requirement "${REQUIREMENTS}"
 COPY pyproject.toml README.md LICENSE ./
 COPY app app

@@ -63,7 +63,7 @@ bench-throughput: $(READY)  ## how many asks and tells a second the server answe
 bench-throughput-gp: $(READY) .venv-peers/optuna/.ready  ## the same with a Gaussian process and 1,000 trials, beside Optuna's storage
 	$(BIN)/python -m benchmarks.throughput --algorithm gp --trials 1000 --core 0
 
-# One resolution, two files: the second is the part of the first that an API process needs.
+# One resolution, three files: the others are the parts of the first that an API process and a worker need.
 lock:  ## pin every dependency again
 	$(PYTHON) -m venv build/lock
 	build/lock/bin/python -m pip install --quiet $(UV)
@@ -73,6 +73,9 @@ lock:  ## pin every dependency again
 	build/lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 		--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" \
 		--constraint requirements.lock pyproject.toml --output-file requirements-api.lock
+	build/lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+		--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" --extra worker \
+		--constraint requirements.lock pyproject.toml --output-file requirements-worker.lock
 
 .PHONY: sbom
 sbom:  ## list what an API process is made of, from the lock, as build/sbom.json (CycloneDX)
@@ -101,6 +104,7 @@ N ?= 5000
 retries: $(READY)  ## spoil and send again N=5000 calls of every POST, on both databases, and count double effects
 	$(BIN)/python -m tests.ledger.retries --kind sqlite --n $(N) --folder build/retries
 	$(BIN)/python -m tests.ledger.retries --kind postgresql --n $(N) --folder build/retries
+
 .PHONY: client-survival
 client-survival: $(READY)  ## 500 trials from four clients: servers and clients killed, the network cut (ARGS="--seed 1")
 	$(BIN)/python -m tests.clients.survival run $(ARGS)

@@ -1,4 +1,4 @@
-"""The two lock files agree with each other and name nothing but packages, versions and hashes."""
+"""The lock files agree with each other and name nothing but packages, versions and hashes."""
 
 import re
 from pathlib import Path
@@ -16,6 +16,7 @@ def pins(name: str) -> set[tuple[str, str]]:
 def test_an_api_process_gets_the_versions_that_the_tests_ran_with():
     slim, everything = pins("requirements-api.lock"), pins("requirements.lock")
     assert slim < everything
+    assert slim < pins("requirements-worker.lock") < everything
 
 
 def test_an_api_process_is_spared_what_only_workers_and_tests_need():
@@ -24,7 +25,7 @@ def test_an_api_process_is_spared_what_only_workers_and_tests_need():
     assert not names & {"scikit-learn", "pytest", "mypy", "httpx", "schemathesis"}
 
 
-@pytest.mark.parametrize("name", ["requirements.lock", "requirements-api.lock"])
+@pytest.mark.parametrize("name", ["requirements.lock", "requirements-api.lock", "requirements-worker.lock"])
 def test_a_lock_names_no_host_and_no_path(name):
     text = (ROOT / name).read_text()
     assert "://" not in text

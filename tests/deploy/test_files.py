@@ -128,7 +128,11 @@ def settings_named(text: str) -> set[str]:
 def test_every_variable_for_the_server_is_one_of_its_settings() -> None:
     known = {name.upper() for name in Settings.model_fields}
     in_image = settings_named(" ".join(rest for word, rest in last_stage() if word == "ENV"))
-    in_compose = {name.removeprefix(PREFIX) for name in compose()["services"]["api"]["environment"]}
+    in_compose = {
+        name.removeprefix(PREFIX)
+        for service in ("api", "worker")
+        for name in compose()["services"][service]["environment"]
+    }
     [deployment] = [document for document in manifests("kubernetes.yaml") if document["kind"] == "Deployment"]
     variables = deployment["spec"]["template"]["spec"]["containers"][0]["env"]
     in_kubernetes = {variable["name"].removeprefix(PREFIX) for variable in variables}
@@ -139,7 +143,7 @@ def test_every_variable_for_the_server_is_one_of_its_settings() -> None:
 def test_only_the_proxy_is_reached_from_outside_and_nothing_writes_its_root() -> None:
     services = compose()["services"]
     assert [name for name, service in services.items() if "ports" in service] == ["proxy"]
-    for name in ("api", "proxy"):
+    for name in ("api", "worker", "proxy"):
         assert services[name]["read_only"] is True
         assert services[name]["cap_drop"] == ["ALL"]
     assert compose()["networks"]["inside"]["internal"] is True
