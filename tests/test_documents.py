@@ -16,7 +16,7 @@ from benchmarks.server import Server
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = [ROOT / "docs" / "tutorial.md", ROOT / "clients" / "python" / "README.md"]
 DOCUMENTS += sorted((ROOT / "docs" / "howto").glob("*.md"))
-EVERY = [ROOT / "README.md", ROOT / "docs" / "deploy.md", ROOT / "docs" / "operations.md", *DOCUMENTS]
+EVERY = [ROOT / "README.md", ROOT / "docs" / "deploy.md", *DOCUMENTS]
 
 
 @pytest.fixture(scope="module")
