@@ -94,9 +94,10 @@ ledger: $(READY)  ## kill servers and databases under load (KILLS=200 each), and
 
 .PHONY: chaos
 ACTS ?= 12
+TELLS ?= 0
 
 chaos: $(READY)  ## the same with a slow and cut network and sleeping workers (ACTS=12 on each database; goes on if interrupted)
-	$(BIN)/python -m tests.ledger.chaos --acts $(ACTS) --folder build/chaos
+	$(BIN)/python -m tests.ledger.chaos --acts $(ACTS) --tells $(TELLS) --folder build/chaos
 
 .PHONY: retries
 N ?= 5000

@@ -52,6 +52,11 @@ class Server:
 
     def start(self) -> None:
         """Returns once the server answers. Raises: RuntimeError with its log, if it does not."""
+        self.launch()
+        self.wait_until_ready()
+
+    def launch(self) -> None:
+        """Starts it, and does not wait."""
         command = [*self.command, "serve", "--host", "127.0.0.1", "--port", str(self.port)]
         command += ["--database", self.database, "--workers", str(self.workers)]
         environment = {name: value for name, value in os.environ.items() if not name.startswith("METATUNE_")}
@@ -60,7 +65,6 @@ class Server:
             self._process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, start_new_session=True
             )
-        self.wait_until_ready()
 
     def wait_until_ready(self) -> None:
         """Raises: RuntimeError with its log, if it ends or takes too long."""

@@ -25,7 +25,7 @@ from app.db.migrate import migrate
 from app.db.session import Store
 from benchmarks.server import Server
 from tests.ledger import power
-from tests.ledger.audit import Findings, audit
+from tests.ledger.audit import Findings, audit, read_ledgers
 from tests.ledger.cluster import CRASHES, Cluster
 from tests.ledger.proxy import Proxy
 from tests.ledger.studies import STUDIES
@@ -98,13 +98,16 @@ class Site:
         return self.servers[0].database
 
     def kill(self, rng: random.Random, progress: Progress) -> None:
-        """A server, without a word; and starts it again."""
-        server = rng.choice(self.servers)
+        """A server, or all at once, without a word; and starts them again."""
+        killed = rng.choice([[rng.choice(self.servers)], self.servers])
         began = time.monotonic()
-        server.kill()
-        server.start()
-        progress.kills += 1
-        progress.after_kill.append(time.monotonic() - began)
+        for server in killed:
+            server.kill()
+            server.launch()
+        for server in killed:
+            server.wait_until_ready()
+            progress.after_kill.append(time.monotonic() - began)
+        progress.kills += len(killed)
 
     def crash(self, rng: random.Random, progress: Progress) -> None:
         """The database: PostgreSQL is stopped at once while its servers live; SQLite loses power with its server."""
@@ -230,13 +233,18 @@ def _is_stopped(pid: int) -> bool:
         return False
 
 
-def campaign(site: Site, acts: int, *, seed: int = 1, load_seconds: float = LOAD_SECONDS) -> tuple[Findings, Progress]:
-    """Kills servers, crashes the database and cuts the network until there were so many; then looks what is left."""
+def campaign(
+    site: Site, acts: int, *, seed: int = 1, load_seconds: float = LOAD_SECONDS, tells: int = 0
+) -> tuple[Findings, Progress]:
+    """Kills servers, crashes the database and cuts the network until there were so many; then looks what is left.
+
+    And goes on in peace until there are so many acknowledged tells.
+    """
     progress = Progress.of(site.folder)
     rng = random.Random(seed * 1_000_003 + progress.rounds)
     progress.rounds += 1
     progress.save()
-    if progress.acts < acts:
+    if progress.acts < acts or acknowledged_tells(site.folder) < tells:
         with load(site, progress.rounds, progress):
             wait_for_work(site, progress.rounds)
             while progress.acts < acts:
@@ -251,8 +259,16 @@ def campaign(site: Site, acts: int, *, seed: int = 1, load_seconds: float = LOAD
                 else:
                     site.kill(rng, progress)
                 progress.save()
+            for proxy in site.proxies:
+                proxy.delay = 0.0
+            while acknowledged_tells(site.folder) < tells:
+                time.sleep(5.0)
         progress.save()  # zombies woke until the end
     return look(site), progress
+
+
+def acknowledged_tells(folder: Path) -> int:
+    return sum(call.do == "tell" and call.is_acknowledged for call in read_ledgers(folder))
 
 
 def wait_for_work(site: Site, round_number: int, n_answers: int = 40) -> None:

@@ -94,6 +94,7 @@ def main() -> None:
     parser.add_argument("--acts", type=int, default=12, help="kills, crashes and cuts, per database")
     parser.add_argument("--folder", type=Path, default=ROOT / "build" / "chaos")
     parser.add_argument("--seconds", type=float, default=LOAD_SECONDS, help="of load between two of them, at most")
+    parser.add_argument("--tells", type=int, default=0, help="acknowledged ones, at least, per database")
     parser.add_argument("--calm", action="store_true", help="a good network, and no zombies")
     parser.add_argument("--only", choices=("sqlite", "postgresql"), help="one database, and no controls")
     given = parser.parse_args()
@@ -107,7 +108,7 @@ def main() -> None:
         if given.only not in (None, folder):
             continue
         with make(given.folder / folder, has_network=not given.calm) as site:
-            findings, progress = campaign(site, given.acts, load_seconds=given.seconds)
+            findings, progress = campaign(site, given.acts, load_seconds=given.seconds, tells=given.tells)
         rows.append([name, *cells(findings, progress)])
         times += recovery(name, progress)
         ok = ok and not findings.problems

@@ -26,7 +26,7 @@ def test_sqlite_keeps_what_was_acknowledged_when_the_server_is_killed_and_the_po
     with sqlite_site(folder) as site:
         findings, progress = campaign(site, KILLS)
     assert findings.problems == {}
-    assert progress.kills + progress.crashes == KILLS
+    assert progress.acts >= KILLS
     assert progress.crashes >= 3
     assert findings.acknowledged_tells > KILLS
 
@@ -35,7 +35,7 @@ def test_postgresql_keeps_what_was_acknowledged_when_servers_are_killed_and_it_c
     with postgresql_site(folder) as site:
         findings, progress = campaign(site, KILLS)
     assert findings.problems == {}
-    assert progress.kills + progress.crashes == KILLS
+    assert progress.acts >= KILLS
     assert progress.crashes >= 3
     assert findings.acknowledged_tells > KILLS
 
