@@ -96,7 +96,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=LOAD_SECONDS, help="of load between two of them, at most")
     parser.add_argument("--tells", type=int, default=0, help="acknowledged ones, at least, per database")
     parser.add_argument("--calm", action="store_true", help="a good network, and no zombies")
-    parser.add_argument("--only", choices=("sqlite", "postgresql"), help="one database, and no controls")
+    parser.add_argument("--only", choices=("sqlite", "postgresql", "controls"), help="of the three")
     given = parser.parse_args()
     for number in (signal.SIGTERM, signal.SIGHUP):  # leave no server behind that holds the database
         signal.signal(number, lambda received, _: sys.exit(128 + received))
@@ -116,7 +116,7 @@ def main() -> None:
             print(f"power cuts found {progress.unsynced} writes that were not synced, and took them", file=sys.stderr)
         for kind, found in findings.problems.items():
             print(f"{name}: {kind}: " + "; ".join(found[:5]), file=sys.stderr)
-    for number, (name, (control, column)) in enumerate(CONTROLS.items() if given.only is None else ()):
+    for number, (name, (control, column)) in enumerate(CONTROLS.items() if given.only in (None, "controls") else ()):
         done = given.folder / f"control-{number}.json"
         if not done.exists():
             attempt = len(list(given.folder.glob(f"control-{number}-*")))
