@@ -8,7 +8,7 @@ from fastapi import Query, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import ConfigDict, Field, model_validator
 
-from app.api.dependencies import NAME_PATTERN, AddressDep, CallerDep, Name, StoreDep, router_of
+from app.api.dependencies import NAME_PATTERN, AddressDep, CallerDep, Name, OnceDep, StoreDep, router_of
 from app.api.insight import InsightsDep
 from app.api.studies import MAX_CONSTRAINTS, SpaceIn
 from app.api.trials import Scalar, with_uid
@@ -277,7 +277,7 @@ class Imported(Answer):
 
 
 @router.post("/knowledge/import", summary="Take in what another site exported")
-def import_knowledge(body: KnowledgeDocument, caller: CallerDep, store: StoreDep) -> Imported:
+def import_knowledge(body: KnowledgeDocument, caller: CallerDep, store: StoreDep, once: OnceDep) -> Imported:
     """All or nothing. The same file again changes nothing: an import of the same name is replaced."""
     for k, entry in enumerate(body.entries):
         for objective in entry.objectives:
@@ -285,7 +285,7 @@ def import_knowledge(body: KnowledgeDocument, caller: CallerDep, store: StoreDep
                 detail = "an objective here has name, direction and lesson"
                 raise Invalid(detail, errors=[FieldError(f"/entries/{k}/objectives", detail)])
     entries = [entry.model_dump() for entry in body.entries]
-    return Imported(imported=recommend.bring(store, caller.project_id, entries, by=caller.by))
+    return Imported(imported=recommend.bring(store, caller.project_id, entries, by=caller.by, once=once))
 
 
 @router.delete("/knowledge/{study}", status_code=204, summary="Forget an imported study")

@@ -8,7 +8,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from app.db import audit, knowledge
+from app.db import audit, idempotency, knowledge
+from app.db.idempotency import Once
 from app.db.session import Store
 from app.db.tables import Lesson
 from app.definition import SINGLE, Objective
@@ -135,7 +136,9 @@ def _entry(lesson: Lesson, raw: bool) -> dict[str, Any]:
     }
 
 
-def bring(store: Store, project_id: int, entries: Sequence[Mapping[str, Any]], *, by: str) -> int:
+def bring(
+    store: Store, project_id: int, entries: Sequence[Mapping[str, Any]], *, by: str, once: Once | None = None
+) -> int:
     """Takes in what another site exported, all or nothing; an import of the same name is replaced.
 
     Raises: Invalid, with the place of what does not fit.
@@ -153,6 +156,9 @@ def bring(store: Store, project_id: int, entries: Sequence[Mapping[str, Any]], *
             detail = getattr(problem, "detail", None) or f"does not fit together: {problem!r}"
             raise Invalid(f"entry {k}: {detail}", errors=[FieldError(f"/entries/{k}", str(detail))]) from problem
     with store.write(project_id) as session:
+        before = idempotency.remembered(session, once)
+        if before is not None:
+            return int(before["imported"])
         at = None
         for entry, space in zip(entries, spaces, strict=True):
             lesson = knowledge.add(
@@ -173,6 +179,7 @@ def bring(store: Store, project_id: int, entries: Sequence[Mapping[str, Any]], *
             audit.record(
                 session, project_id, by=by, action="knowledge.imported", target="knowledge", at=at, entries=len(spaces)
             )
+            idempotency.remember(session, once, {"imported": len(spaces)}, at)
     return len(spaces)
 
 

@@ -15,6 +15,7 @@ import argparse
 import json
 import math
 import random
+import signal
 import socket
 import struct
 import sys
@@ -145,6 +146,24 @@ def _imported(there: Peace, n: int) -> list[Call]:
     return [Call(f"/v1/studies/import?name={_fresh()}", there.export()) for _ in range(n)]
 
 
+def _taught(there: Peace, n: int) -> list[Call]:
+    """Lessons of studies elsewhere, each of another name."""
+    lesson = {
+        "space": SPACE,
+        "configurations": [{"x": 0.5}],
+        "scores": [0.0],
+        "eligible": [True],
+        "theta": [0.0, 0.0, -5.0, 0.0],
+    }
+    objectives = [{"name": "value", "direction": "minimize", "lesson": lesson}]
+    entry = {"description": "", "tags": {}, "metafeatures": {}, "n_results": 1, "space": SPACE}
+    whole = {"format": 1, "kind": "metatune-knowledge"}
+    return [
+        Call("/v1/knowledge/import", whole | {"entries": [entry | {"name": _fresh(), "objectives": objectives}]})
+        for _ in range(n)
+    ]
+
+
 def _predicted(there: Peace, n: int) -> list[Call]:
     name = there.study(3)
     results = [{"number": number, "value": number} for number in (1, 2, 3)]
@@ -153,6 +172,8 @@ def _predicted(there: Peace, n: int) -> list[Call]:
 
 
 RECIPES: dict[str, Recipe] = {
+    "/v1/recommend": _anywhere("/v1/recommend", lambda: {"space": SPACE}),
+    "/v1/knowledge/import": _taught,
     "/v1/keys": _anywhere("/v1/keys", lambda: {"scopes": ["read"]}),
     "/v1/projects": _anywhere("/v1/projects", lambda: {"name": _fresh()}),
     "/v1/studies": _anywhere("/v1/studies", lambda: {"space": SPACE, "algorithm": "random"}),
@@ -388,6 +409,8 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=ROOT / "build" / "retries")
     parser.add_argument("--seconds", type=float, help="stop after so long, to be called again")
     given = parser.parse_args()
+    for number in (signal.SIGTERM, signal.SIGHUP):  # leave no server behind that holds the database
+        signal.signal(number, lambda received, _: sys.exit(128 + received))
     until = None if given.seconds is None else time.monotonic() + given.seconds
     with site(given.folder / given.kind, given.kind) as product:
         found = {route: force(product, route, given.n, until) for route in posts()}
