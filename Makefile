@@ -6,7 +6,7 @@ READY  := $(VENV)/.ready
 DATA   ?= data
 PORT   ?= 8000
 UV     := uv==0.13.8
-TYPED  := app tools clients/python/metatune $(wildcard benchmarks/*.py benchmarks/quality/peers/*.py migrations) \
+TYPED  := app tools clients/python/metatune $(wildcard benchmarks/*.py benchmarks/quality/peers/*.py benchmarks/transfer/*.py migrations) \
 	$(filter-out %/core.py, $(wildcard benchmarks/quality/*.py))
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -167,3 +167,18 @@ bench-latency: $(READY) .venv-peers/optuna/.ready  ## CPU ms of an ask and tell 
 
 bench-parallel: $(READY) .venv-peers/problems/.ready  ## sixteen pending trials against one after another: SEEDS=3 EVALS=50
 	$(BIN)/python -m benchmarks.parallel --seeds $(SEEDS) --evals $(EVALS) $(ARGS)
+
+.PHONY: bench-transfer
+METHODS   ?= metatune
+SCENARIOS ?= cold good half-wrong all-wrong scarce partial
+PART      ?= all
+
+bench-transfer: $(READY) .venv-peers/optuna/.ready  ## what past studies are worth, beside Optuna: SCENARIOS="cold good" PART=held-out SEEDS=3 EVALS=50
+	$(BIN)/python -m benchmarks.transfer.run --methods $(METHODS) --scenarios $(SCENARIOS) --part $(PART) --seeds $(SEEDS) --evals $(EVALS) $(ARGS)
+	.venv-peers/optuna/bin/python -m benchmarks.transfer.run --methods optuna-tpe --scenarios cold --part $(PART) --seeds $(SEEDS) --evals $(EVALS) $(ARGS)
+	.venv-peers/optuna/bin/python -m benchmarks.transfer.run --methods optuna-tpe-5 --scenarios good --part $(PART) --seeds $(SEEDS) --evals $(EVALS) $(ARGS)
+	$(BIN)/python -m benchmarks.transfer.report --part $(PART) --evals $(EVALS)
+
+.PHONY: bench-memory
+bench-memory: $(READY) .venv-peers/optuna/.ready  ## CPU ms of an ask with 15 past studies, among 15 and among 10,000 stored
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m benchmarks.memory_latency $(ARGS)

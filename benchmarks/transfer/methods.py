@@ -25,7 +25,8 @@ class Metatune:
         from app.search.suggest import Goal, History
 
         self.space, self.seed, self.goal = SearchSpace.from_json(space), seed, Goal(("minimize",))
-        self.history, self.number, self.prior = History.of(self.space, self.goal, []), 0, None
+        self.history, self.number = History.of(self.space, self.goal, []), 0
+        self.prior: Any = None
 
     def warm_start(self, past: Past) -> None:
         from app.search.prior import Prior
@@ -40,7 +41,8 @@ class Metatune:
             space = SearchSpace({name: kind for name, kind in self.space.parameters.items() if name in names})
             records = [Record(n, params, "complete", (loss,)) for n, (params, loss) in enumerate(study, start=1)]
             lesson = learn(History.of(space, self.goal, records), 0, self.seed)
-            sources.append(Source.of(self.space, lesson))
+            if lesson is not None:
+                sources.append(Source.of(self.space, lesson))
         self.prior = Prior((Learnt.of(self.space, sources),)) if sources else None
 
     def ask(self) -> Params:

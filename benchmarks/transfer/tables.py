@@ -112,7 +112,7 @@ class Table:
 
     @cached_property
     def _size(self) -> NDArray[np.float32]:
-        return (self.Z**2).sum(axis=1)
+        return np.einsum("ij,ij->i", self.Z, self.Z)
 
     def params(self, row: Array) -> Params:
         found: Params = {}
@@ -142,7 +142,8 @@ class Table:
         """0 the best row, 1 the median row and whatever is worse."""
         measure = np.log if self.is_log else np.asarray
         low, middle = measure(self.y.min()), measure(np.median(self.y))
-        return np.clip((measure(best) - low) / max(float(middle - low), 1e-12), 0.0, 1.0)
+        regret: Array = np.clip((measure(best) - low) / max(float(middle - low), 1e-12), 0.0, 1.0)
+        return regret
 
 
 def load(folder: Path = FOLDER) -> dict[str, Table]:
@@ -150,9 +151,11 @@ def load(folder: Path = FOLDER) -> dict[str, Table]:
     index: Mapping[str, Any] = json.loads((folder / "index.json").read_text())["families"]
     found = {}
     for family, info in index.items():
-        columns = tuple(
-            Column(**{k: tuple(v) if isinstance(v, list) else v for k, v in one.items()}) for one in info["params"]
-        )
+        given: list[dict[str, Any]] = [
+            {name: tuple(value) if isinstance(value, list) else value for name, value in one.items()}
+            for one in info["params"]
+        ]
+        columns = tuple(Column(**one) for one in given)
         with np.load(folder / f"{family}.npz") as arrays:
             for name, about in info["tasks"].items():
                 X = arrays[f"X/{name}"] if f"X/{name}" in arrays else arrays["X"]
