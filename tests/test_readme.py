@@ -52,10 +52,13 @@ def test_the_command_drives_a_program_and_finds_pi(server: Server) -> None:
 
 
 def test_the_curl_lines_create_ask_and_tell(server: Server) -> None:
-    _, three, shell, insight = (block for language, block in BLOCKS if language == "sh")
+    _, three, shell, insight, memory = (block for language, block in BLOCKS if language == "sh")
     assert three.count("curl ") == 3, "the README promises three calls"
     assert '"state":"complete"' in run(server, ["sh", "-ec"], three).splitlines()[-1]
     assert "trial 2 tries lr=" in run(server, ["sh", "-ec"], shell)
     answers = run(server, ["sh", "-ec"], insight)
     for word in ("improvement_probability", "total_interval", "when_suggested", '"items":[]'):
         assert word in answers
+    answers = run(server, ["sh", "-ec"], "study=http://127.0.0.1:8000/v1/studies/shell\n" + memory)
+    assert '"portfolio"' in answers
+    assert '"items":[' in answers
