@@ -14,7 +14,8 @@ APP = Path(__file__).resolve().parents[1] / "app"
 ALLOWED = {
     "search": {"errors"},
     "db": {"errors", "figures", "tracing", "lifecycle", "definition", "measurement", "search"},
-    "services": {"errors", "figures", "tracing", "lifecycle", "definition", "measurement", "search", "db"},
+    "services": {"errors", "figures", "tracing", "lifecycle", "definition", "measurement", "search", "nas", "db"},
+    "nas": {"errors"},
     "worker": {"errors", "lifecycle", "settings", "search", "nas", "fewshot", "db", "services"},
 }
 NUMERIC = {"numpy", "scipy", "sklearn", "cmaes"}

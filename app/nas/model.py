@@ -1,0 +1,187 @@
+"""A Gaussian process over architectures, and what is gained by evaluating one.
+
+    D_b   squared distances in block b: one block for each gene (0 or 1), one of Weisfeiler-Lehman labels, one of size
+    k     exp(−Σ_b w_b D_b), so that w_b says how much block b matters; fitted
+    y     metrics, cut off below and standardised: how bad the bad ones are says nothing about the best
+
+Evaluations of one architecture are one row, the mean of n_i values, whose noise is τ / n_i.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import cho_solve, cholesky, solve_triangular
+from scipy.optimize import minimize
+from scipy.sparse import csr_array
+from scipy.stats import norm
+
+from app.nas.problem import Problem, Summary
+from app.nas.spaces import Genes
+
+Array = NDArray[np.float64]
+
+JITTER = 1e-8
+WL_DEPTH = 1
+#: With more genes than this they share a weight in groups: each weight takes data to be fitted.
+MAX_GENE_BLOCKS = 16
+#: Prior of log weights and of log noise: mean, standard deviation.
+WEIGHT_PRIOR = (np.log(0.3), 1.0)
+NOISE_PRIOR = (np.log(0.02), 1.0)
+BOUNDS = (-7.0, 3.0)
+MAX_ITERATIONS = 20
+
+
+class Features:
+    """Architectures as rows; labels are numbered as they appear, so that rows made before stay as they are."""
+
+    def __init__(self, problem: Problem) -> None:
+        self.problem = problem
+        self._labels: dict[str, int] = {}
+        self._counts: dict[Genes, tuple[list[int], list[float]]] = {}
+
+    def counts(self, genes: Genes) -> tuple[list[int], list[float]]:
+        """Places of the labels, and how often each is there."""
+        if genes not in self._counts:
+            found: dict[int, float] = {}
+            for label in self.problem.space.graph(genes).labels(WL_DEPTH):
+                place = self._labels.setdefault(label, len(self._labels))
+                found[place] = found.get(place, 0.0) + 1.0
+            self._counts[genes] = (list(found), list(found.values()))
+        return self._counts[genes]
+
+    def distances(self, rows: Sequence[Genes], columns: Sequence[Genes]) -> Array:
+        """D, (blocks, rows, columns)."""
+        a, b = np.array(rows), np.array(columns)
+        n_genes = a.shape[1]
+        differ = (a[:, None, :] != b[None, :, :]).astype(np.float64)
+        groups = np.array_split(np.arange(n_genes), min(n_genes, MAX_GENE_BLOCKS))
+        blocks = [differ[:, :, group].sum(axis=2) for group in groups]
+        blocks.append(self._label_distances(rows, columns))
+        sizes = [np.array([self.problem.complexity(one) for one in some]) for some in (rows, columns)]
+        logs = [np.log(0.05 + size) for size in sizes]
+        blocks.append((logs[0][:, None] - logs[1][None, :]) ** 2)
+        return np.stack(blocks)
+
+    def _label_distances(self, rows: Sequence[Genes], columns: Sequence[Genes]) -> Array:
+        """2 − 2 cosine of the counts of labels."""
+        found = [[self.counts(one) for one in some] for some in (rows, columns)]
+        matrices = [self._matrix(some) for some in found]
+        products = (matrices[0] @ matrices[1].T).toarray()  # whole numbers: the same however labels are numbered
+        lengths = [np.sqrt([sum(value**2 for value in values) for _, values in some]) for some in found]
+        cosines: Array = products / np.outer(*lengths)
+        return 2.0 * (1.0 - np.minimum(cosines, 1.0))
+
+    def _matrix(self, counts: list[tuple[list[int], list[float]]]) -> csr_array:
+        ends = np.cumsum([0, *(len(places) for places, _ in counts)])
+        places = np.fromiter(itertools.chain.from_iterable(places for places, _ in counts), np.int64)
+        values = np.fromiter(itertools.chain.from_iterable(values for _, values in counts), np.float64)
+        return csr_array((values, places, ends), shape=(len(counts), len(self._labels)))
+
+
+@dataclass(frozen=True)
+class Model:
+    """A fitted process. Means and deviations are in the metric's units, above the cut."""
+
+    features: Features
+    genes: list[Genes]
+    weights: Array  # log w, then log τ
+    mean: float
+    amplitude: float
+    L: Array
+    alpha: Array
+    centre: float
+    scale: float
+
+    @property
+    def noise(self) -> float:
+        """Standard deviation of one evaluation."""
+        return float(self.scale * np.sqrt(self.amplitude * np.exp(self.weights[-1])))
+
+    def predict(self, genes: Sequence[Genes]) -> tuple[Array, Array]:
+        """Mean and standard deviation of the metric, without the noise of an evaluation."""
+        K = np.exp(-np.tensordot(np.exp(self.weights[:-1]), self.features.distances(genes, self.genes), axes=1))
+        v = solve_triangular(self.L, K.T, lower=True)
+        variance = np.maximum(self.amplitude * (1.0 - np.sum(v**2, axis=0)), 1e-12)
+        return self.centre + self.scale * (self.mean + K @ self.alpha), self.scale * np.sqrt(variance)
+
+
+def fit(features: Features, summary: Summary, start: Array | None = None) -> Model:
+    """Fits weights and noise by their posterior; without `start` from the prior.
+
+    Args:
+        start: weights of an earlier fit; they are kept as they are if MAX_ITERATIONS would be spent for little.
+    """
+    y, centre, scale = standardised(summary.means)
+    D = features.distances(summary.genes, summary.genes)
+    n, n_blocks = len(y), len(D)
+    prior_mean = np.array([WEIGHT_PRIOR[0]] * n_blocks + [NOISE_PRIOR[0]])
+    prior_scale = np.array([WEIGHT_PRIOR[1]] * n_blocks + [NOISE_PRIOR[1]])
+
+    def solved(theta: Array) -> tuple[Array, Array, Array, float, float]:
+        K = np.exp(-np.tensordot(np.exp(theta[:-1]), D, axes=1))
+        L = cholesky(K + np.diag(np.exp(theta[-1]) / summary.counts + JITTER), lower=True)
+        ones = cho_solve((L, True), np.ones(n))
+        mean = float(ones @ y / ones.sum())
+        alpha = cho_solve((L, True), y - mean)
+        return K, L, alpha, mean, max(float((y - mean) @ alpha) / n, 1e-6)
+
+    def loss(theta: Array) -> tuple[float, Array]:
+        """Negative log posterior with mean and amplitude at their best, and its gradient."""
+        K, L, alpha, _, amplitude = solved(theta)
+        value = 0.5 * n * np.log(amplitude) + np.log(np.diag(L)).sum()
+        inverse = cho_solve((L, True), np.eye(n))
+        outer = inverse - np.outer(alpha, alpha) / amplitude
+        slopes = [-0.5 * np.exp(theta[b]) * float(np.sum(outer * K * D[b])) for b in range(n_blocks)]
+        slopes.append(0.5 * np.exp(theta[-1]) * float(np.sum(np.diag(outer) / summary.counts)))
+        away = (theta - prior_mean) / prior_scale
+        return value + 0.5 * float(away @ away), np.array(slopes) + away / prior_scale
+
+    theta = prior_mean if start is None else start
+    if n >= 3:
+        found = minimize(loss, theta, jac=True, method="L-BFGS-B", bounds=[BOUNDS] * len(theta),
+                         options={"maxiter": MAX_ITERATIONS})  # fmt: skip
+        theta = found.x
+    _, L, alpha, mean, amplitude = solved(theta)
+    return Model(features, summary.genes, theta, mean, amplitude, L, alpha, centre, scale)
+
+
+def condition(features: Features, summary: Summary, weights: Array) -> Model:
+    """The process with weights that were fitted before."""
+    y, centre, scale = standardised(summary.means)
+    K = np.exp(-np.tensordot(np.exp(weights[:-1]), features.distances(summary.genes, summary.genes), axes=1))
+    L = cholesky(K + np.diag(np.exp(weights[-1]) / summary.counts + JITTER), lower=True)
+    ones = cho_solve((L, True), np.ones(len(y)))
+    mean = float(ones @ y / ones.sum())
+    alpha = cho_solve((L, True), y - mean)
+    amplitude = max(float((y - mean) @ alpha) / len(y), 1e-6)
+    return Model(features, summary.genes, weights, mean, amplitude, L, alpha, centre, scale)
+
+
+def standardised(values: Array) -> tuple[Array, float, float]:
+    """Cut off as far below the median as the best is above it; mean 0 and deviation 1."""
+    median, best = float(np.median(values)), float(values.max())
+    cut = np.maximum(values, median - (best - median)) if best > median else values
+    centre, scale = float(cut.mean()), float(cut.std())
+    scale = scale if scale > 0 else 1.0
+    return (cut - centre) / scale, centre, scale
+
+
+def expected_gain(mean: Array, deviation: Array, best: Array | float) -> Array:
+    """E[max(0, f − best)] of f ~ N(mean, deviation²)."""
+    deviation = np.maximum(deviation, 1e-12)
+    z = (mean - best) / deviation
+    return deviation * (z * norm.cdf(z) + norm.pdf(z))
+
+
+def knowledge_gain(mean: Array, deviation: Array, noise: Array | float, best: Array | float) -> Array:
+    """How much the best posterior mean is expected to rise by one more evaluation, all else staying as it is.
+
+    Source: Frazier, Powell & Dayanik 2009, for beliefs taken one by one.
+    """
+    moves = deviation**2 / np.sqrt(deviation**2 + np.asarray(noise) ** 2 + 1e-18)
+    return expected_gain(-np.abs(mean - best), moves, 0.0)
