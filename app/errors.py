@@ -127,6 +127,10 @@ class JobInUse(Conflict):
     code = "job-in-use"
 
 
+class NotTrained(Conflict):
+    code = "not-trained"
+
+
 class DatasetDiffers(Conflict):
     code = "dataset-differs"
 

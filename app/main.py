@@ -23,6 +23,7 @@ from app.api import (
     keys,
     knowledge,
     loop,
+    nas,
     operations,
     problems,
     projects,
@@ -42,9 +43,9 @@ from app.services.upkeep import Upkeep
 from app.settings import Settings
 
 #: Whose routes there are; the busiest are tried first.
-PARTS = (loop, trials, studies, insight, operations, exchange, events, keys, projects, audit, knowledge)
+PARTS = (loop, trials, studies, insight, operations, exchange, events, keys, projects, audit, knowledge, nas)
 #: What a process with the worker role alone answers.
-WORKER_PARTS = (operations,)
+WORKER_PARTS = (operations, nas)
 
 
 def end_streams_on_signal(closing: asyncio.Event) -> None:

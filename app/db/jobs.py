@@ -152,6 +152,13 @@ def page(
     return session.scalars(query.order_by(name).limit(limit)).all()
 
 
+def unfinished_of(session: Session, project_id: int, kind: str) -> Sequence[Job]:
+    """Those that are queued or running."""
+    return session.scalars(
+        select(Job).where(Job.project_id == project_id, Job.kind == kind, Job.state.in_(UNFINISHED))
+    ).all()
+
+
 def log_tail(session: Session, job_id: int, lines: int = LINES_SHOWN) -> list[JobLine]:
     """The last lines, oldest first."""
     newest = select(JobLine).where(JobLine.job_id == job_id).order_by(JobLine.position.desc()).limit(lines)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from app.worker import searches
 from app.worker.unit import Done, Unit
 
 
@@ -19,4 +20,4 @@ class Kind:
 
 
 #: By name. What a kind needs to compute is imported when it runs for the first time.
-KINDS: dict[str, Kind] = {}
+KINDS: dict[str, Kind] = {kind.name: kind for kind in (Kind(searches.KIND, searches.run, searches.run_part),)}

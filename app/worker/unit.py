@@ -76,7 +76,10 @@ class Unit:
     max_artefact_bytes: int
     #: Set when this process is told to stop.
     leaving: threading.Event = field(default_factory=threading.Event)
+    #: Since the job was taken up for the first time, until this attempt began.
+    seconds_before: float = 0.0
     _checkpoint_id: str | None = None
+    _began_at: float = field(default_factory=time.monotonic)
     _written_at: float = field(default=0.0)
 
     # --- what code says while it runs ---
@@ -88,6 +91,10 @@ class Unit:
     def _check(self) -> None:
         with self.store.read(self.project_id) as session:
             self._row(jobs.by_uid(session, self.uid))
+
+    def seconds(self) -> float:
+        """Since the job was taken up for the first time."""
+        return self.seconds_before + time.monotonic() - self._began_at
 
     def progress(self, fraction: float, line: str | None = None) -> None:
         """Says how far it is, in [0, 1]; also a `check`.  Raises: Ended."""
@@ -284,6 +291,7 @@ def begin(
             task=row.task if isinstance(row, JobPart) else {},
             max_artefact_bytes=max_artefact_bytes,
             leaving=leaving or threading.Event(),
+            seconds_before=(here.now - (here.job.started_at or here.now)).total_seconds(),
             _checkpoint_id=row.checkpoint_id,
         )
 

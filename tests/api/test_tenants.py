@@ -13,8 +13,9 @@ from fastapi.routing import APIRoute
 from starlette.testclient import TestClient
 
 from app.api.dependencies import PUBLIC
-from app.db import keys
+from app.db import artefacts, jobs, keys
 from app.db.session import EVERY_PROJECT, Store
+from app.db.tables import Upload
 from tests.conftest import Api
 
 SPACE = {"x": {"type": "float", "low": 0, "high": 1}}
@@ -58,6 +59,8 @@ LESSONS: dict[str, Any] = {
         }
     ],
 }  # fmt: skip
+N = "/v1/nas/searches/{name}"
+JOB = (404, "job-not-found")
 S, T = "/v1/studies/{study}", "/v1/studies/{study}/trials/{number}"
 CALLS: dict[tuple[str, str], Call] = {
     ("GET", "/metrics"): Call(own=True),
@@ -75,6 +78,20 @@ CALLS: dict[tuple[str, str], Call] = {
     ("GET", "/v1/knowledge/export"): Call(own=True),
     ("POST", "/v1/knowledge/import"): Call(LESSONS, own=True),
     ("DELETE", "/v1/knowledge/{study}"): Call(status=204, study="brought"),
+    ("GET", "/v1/nas/searches"): Call(own=True),
+    ("POST", "/v1/nas/searches"): Call({"space": {"type": "mlp"}, "evaluator": {"name": "train"}}, 202, own=True),
+    ("GET", "/v1/nas/tables"): Call(own=True),
+    ("POST", "/v1/nas/tables"): Call({}, 415, own=True),
+    ("DELETE", "/v1/nas/tables/{name}"): Call(status=204, foreign=(404, "dataset-not-found")),
+    ("GET", N): Call(foreign=JOB),
+    ("DELETE", N): Call(status=204, foreign=JOB),
+    ("POST", f"{N}/cancel"): Call({}, foreign=JOB),
+    ("GET", f"{N}/events"): Call(foreign=JOB),
+    ("GET", f"{N}/architectures"): Call(foreign=JOB),
+    ("GET", f"{N}/architectures/{{architecture}}/drawing"): Call(foreign=JOB),
+    ("GET", f"{N}/pareto"): Call(foreign=JOB),
+    ("GET", f"{N}/model"): Call(foreign=JOB),
+    ("POST", f"{N}/predict"): Call({"x": [[1]]}, 503, foreign=JOB),  # forwarded: no worker is alive here
     ("DELETE", "/v1/keys/{key}"): Call(status=204, foreign=(404, "key-not-found")),
     ("GET", S): Call(),
     ("PUT", S): Call({}, foreign=(422, "invalid")),  # the name is free there; to create it takes a space
@@ -146,12 +163,36 @@ class Tenants:
         api.tell(6, state="failed", reason=CANARY)
         self.whole = api.call("GET", f"{api.base}/export", status=200)
         api.call("POST", "/v1/knowledge/import", LESSONS, status=200)
+        self._search(store, spare.project_id)
         del api.client.headers["Authorization"]
         self.secrets = {CANARY, self.whole["uid"], spare.id}
 
+    def _search(self, store: Store, project_id: int) -> None:
+        """A finished one, with an architecture, a network and a table."""
+        body = {"name": f"{CANARY}-search", "space": {"type": "mlp", "max_depth": 1}, "evaluator": {"name": "train"}}
+        self.api.call("POST", "/v1/nas/searches", body, status=202)
+        first, second = (artefacts.write(store, project_id, [CANARY.encode()], most=100) for _ in range(2))
+        with store.write(project_id) as session:
+            here = jobs.get(session, jobs.Address(project_id, "search", f"{CANARY}-search"))
+            task = {"genes": [1, 0, 0], "key": "1-0-0", "architecture": {"widths": [16]}, "repeat": 0, "epochs": 5}
+            (part,) = jobs.add_parts(here, [(1, task | {"complexity": 0.5, "count": 9, "parameters": 9})])
+            part.state, part.result = "succeeded", {"value": 0.5}
+            here.log(CANARY)
+            here.job.model_id = first
+            here.move("running")
+            here.move("succeeded")
+            made = {"rows": 1, "genes": 1, "repeats": 1, "measures": [], "best": 1.0, "file": "table.npz"}
+            session.add(
+                Upload(
+                    project_id=project_id, kind="table", name=f"{CANARY}-search", summary=made, artefact_id=second,
+                    created_at=here.now,
+                )
+            )  # fmt: skip
+
     def call(self, method: str, route: str, headers: dict[str, str]) -> Any:
         call = CALLS[method, route]
-        path = route.format(study=call.study, number=call.number, key=self.key_id) + call.query
+        places = {"study": call.study, "number": call.number, "key": self.key_id}
+        path = route.format(**places, name=f"{CANARY}-search", architecture="1-0-0") + call.query
         body = self.whole if call.body == "export" else call.body
         return self.api.client.request(method, path, json=body, headers=headers)
 
