@@ -130,6 +130,14 @@ fuzz: $(READY)  ## about CASES=20000 calls made from the OpenAPI document, new o
 state-machine: $(READY)  ## about STEPS=20000 steps of studies beside their model, new ones every time
 	METATUNE_STEPS=$(STEPS) $(BIN)/python -m pytest tests/state_machine
 
+.PHONY: kills bench-nas
+
+kills: $(READY)  ## kill workers twenty times in one search, on each database, and look whether anything is lost
+	METATUNE_KILLS=20 $(BIN)/python -m pytest tests/worker/test_kills.py
+
+bench-nas: .venv-peers/nas/.ready  ## architecture search on the tables of NAS-Bench-201: SEEDS=3 (goes on if interrupted)
+	.venv-peers/nas/bin/python -m benchmarks.nas --seeds $(SEEDS) $(ARGS)
+
 .PHONY: histories
 HISTORIES ?= 10000
 

@@ -44,17 +44,19 @@ class StrictRoute(APIRoute):
             request = StrictRequest(request.scope, request.receive)
             for text in itertools.chain.from_iterable(request.query_params.multi_items()):
                 _check_text(text)
-            if request.method == "POST" and request.url.path in UPLOADS:
-                _check_form(request)
-            elif request.method != "GET":
-                await _check_content_type(request)
+            if request.method != "GET":
+                _check_encoding(request)
+                if request.method == "POST" and request.url.path in UPLOADS:
+                    _check_form(request)
+                else:
+                    await _check_content_type(request)
             return await handle(request)
 
         return strict
 
 
-async def _check_content_type(request: Request) -> None:
-    """Raises: BadBody, 415 with the flag that curl needs. A packed body is never unpacked: it could be a bomb."""
+def _check_encoding(request: Request) -> None:
+    """Raises: BadBody. A packed body is never unpacked: it could be a bomb."""
     encoding = request.headers.get("content-encoding", "identity").strip().lower()
     if encoding not in ("", "identity"):
         raise BadBody(
@@ -62,6 +64,10 @@ async def _check_content_type(request: Request) -> None:
             "unsupported-encoding",
             f"bodies are taken as they are, not packed with {encoding[:60]}; send plain JSON",
         )
+
+
+async def _check_content_type(request: Request) -> None:
+    """Raises: BadBody, 415 with the flag that curl needs."""
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type == "application/json":
         return

@@ -34,7 +34,7 @@ class Trained:
     def pack(self, **more: Any) -> bytes:
         """A zip of the weights as .npz and the graph as JSON, with whatever else is to be said in it."""
         arrays, whole = io.BytesIO(), io.BytesIO()
-        np.savez(arrays, **self.weights)  # type: ignore[arg-type]
+        np.savez(arrays, **self.weights)
         graph = {
             **self.network.to_json(),
             "labels": list(self.labels),
