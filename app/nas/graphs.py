@@ -7,8 +7,8 @@ import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-#: Of the nodes between input and output, more are not permuted one by one: 720 orders at most.
-MAX_PERMUTED = 6
+#: Of the nodes between input and output, more are not permuted one by one: 120 orders at most.
+MAX_PERMUTED = 5
 _BOX = (96, 30)
 
 

@@ -35,7 +35,7 @@ OPERATIONS: dict[str, tuple[str, int]] = {
 MAX_NODES = 8
 MAX_CHOICES = 64
 #: Draws before a space is said to hold nothing that is allowed.
-MAX_DRAWS = 10_000
+MAX_DRAWS = 2_000
 
 
 class InvalidSpace(Invalid):
