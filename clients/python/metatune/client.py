@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import httpx
 
     from metatune.events import Event
+    from metatune.nas import Searches
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 RETRY_SECONDS = 300.0
@@ -103,6 +104,13 @@ class Client:
             after = page.get("next")
             if after is None:
                 return
+
+    @property
+    def nas(self) -> Searches:
+        """Architecture searches, which the server's workers run."""
+        from metatune.nas import Searches
+
+        return Searches(self._connection)
 
     def import_study(self, document: Mapping[str, Any], *, name: str | None = None) -> Study:
         """What `study.export()` gave, as the same study; under another name if one is given."""

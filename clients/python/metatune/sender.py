@@ -87,6 +87,8 @@ def arguments_of(request: Request) -> dict[str, Any]:
 def read(request: Request, response: httpx.Response) -> Any:
     """The answer.  Raises: Problem, if the server says no."""
     if response.is_success:
+        if request.is_bytes:
+            return response.content
         if request.is_text:
             return response.text
         return response.json() if response.content else None

@@ -32,6 +32,8 @@ class Request:
     answer_seconds: float = ANSWER_SECONDS
     #: The answer is no JSON: hand its text on.
     is_text: bool = False
+    #: The answer is a file: hand its bytes on.
+    is_bytes: bool = False
 
     @property
     def content(self) -> bytes | None:
