@@ -112,7 +112,8 @@ class Table:
 
     @cached_property
     def _size(self) -> NDArray[np.float32]:
-        return np.einsum("ij,ij->i", self.Z, self.Z)
+        size: NDArray[np.float32] = np.einsum("ij,ij->i", self.Z, self.Z)
+        return size
 
     def params(self, row: Array) -> Params:
         found: Params = {}
