@@ -91,6 +91,9 @@ def remember(client: metatune.Client) -> None:
     for n in (1, 2, 3, 5, 10, 15, 20, 25, 30, 40, 50):
         picture = drawn(cold[n - 1], warm[n - 1], best, worst)
         print(f"{n:6}{cold[n - 1]:14.4f}{warm[n - 1]:13.4f}   {picture}")
+    as_good = next((n for n, value in enumerate(cold, start=1) if value <= warm[0]), None)
+    if as_good is not None:
+        print(f"\nThe first trial from memory is as good as the best of {as_good} trials from nothing.")
     met = next((n for n, value in enumerate(warm, start=1) if value <= cold[-1]), None)
     end = f"{BUDGET} trials from nothing end at {cold[-1]:.4f}"
     print(f"\n{end}; from memory that is reached in trial {met}." if met else f"\n{end}; from memory {warm[-1]:.4f}.")
