@@ -9,11 +9,15 @@ import pytest
 
 import metatune
 from benchmarks.server import Server
+from metatune.async_nas import AsyncSearch, AsyncSearches
+from metatune.nas import Search, Searches
 
 PAIRS = [
     (metatune.Client, metatune.AsyncClient),
     (metatune.Study, metatune.AsyncStudy),
     (metatune.Trial, metatune.AsyncTrial),
+    (Searches, AsyncSearches),
+    (Search, AsyncSearch),
 ]
 SPACE = {"x": metatune.float_(0, 1)}
 
@@ -77,6 +81,36 @@ def test_both_clients_send_the_same():
     asyncio.run(asynchronous())
     assert sent[0] == sent[1]
     assert len(sent[0]) == 7
+
+
+def test_a_search_is_submitted_and_followed_alike(capsys):
+    info = {"name": "n", "state": "succeeded", "progress": 1.0, "error": None}
+    answers = {
+        "pareto": {"best": {"id": 1}, "items": [{"id": 1}]},
+        "architectures": {"items": [{"id": 1}], "next": None},
+    }
+    sent: list[list[tuple[str, str, object]]] = [[], []]
+
+    def answer(requests):
+        def handle(request):
+            requests.append((request.method, str(request.url), json.loads(request.content or b"null")))
+            return httpx.Response(200, json=answers.get(request.url.path.rsplit("/", 1)[-1], info))
+
+        return httpx.MockTransport(handle)
+
+    async def asynchronous():
+        client = metatune.AsyncClient("http://t", transport=answer(sent[1]))
+        search = await client.nas.search("n", space={"type": "cell"}, evaluator={"name": "train"})
+        await (await search.wait()).cancel()
+        return await search.best, [one async for one in search.architectures()]
+
+    search = metatune.Client("http://t", transport=answer(sent[0])).nas.search(
+        "n", space={"type": "cell"}, evaluator={"name": "train"}
+    )
+    search.wait().cancel()
+    assert (search.best, list(search.architectures())) == asyncio.run(asynchronous())
+    assert sent[0] == sent[1]
+    assert len(sent[0]) == 5
 
 
 def run(server, name, work, **definition):

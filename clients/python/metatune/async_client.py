@@ -18,6 +18,7 @@ from metatune.wire import Request, creating, given
 if TYPE_CHECKING:
     import httpx
 
+    from metatune.async_nas import AsyncSearches
     from metatune.events import Event
 
 
@@ -90,6 +91,12 @@ class AsyncClient:
         from metatune.watch import async_watch
 
         return async_watch(self._connection.sender, name_of(study), after)
+
+    @property
+    def nas(self) -> AsyncSearches:
+        from metatune.async_nas import AsyncSearches
+
+        return AsyncSearches(self._connection)
 
     async def me(self) -> dict[str, Any]:
         return dict(await self._connection.send(Request("GET", "/v1/me")))

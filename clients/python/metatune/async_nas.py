@@ -1,0 +1,113 @@
+"""Architecture searches for asyncio: the names and meanings of `metatune.nas`, awaited."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from metatune.nas import POLL_SECONDS, SEARCHES, UNFINISHED, SearchFailed, printed
+from metatune.record import PAGE
+from metatune.wire import Request, creating, given
+
+if TYPE_CHECKING:
+    from metatune.connection import AsyncConnection
+
+
+@dataclass(frozen=True)
+class AsyncSearches:
+    _connection: AsyncConnection
+
+    async def search(
+        self,
+        name: str | None = None,
+        *,
+        space: Mapping[str, Any],
+        evaluator: Mapping[str, Any],
+        strategy: str | Mapping[str, Any] | None = None,
+        reward: Mapping[str, Any] | None = None,
+        budget: Mapping[str, Any] | None = None,
+        seed: int | None = None,
+    ) -> AsyncSearch:
+        body = given(name=name, strategy=strategy, reward=reward, budget=budget, seed=seed)
+        document = await self._connection.send(creating(SEARCHES, {**body, "space": space, "evaluator": evaluator}))
+        return AsyncSearch(self._connection, document["name"])
+
+    async def get(self, name: str) -> AsyncSearch:
+        found = AsyncSearch(self._connection, name)
+        await found.info()
+        return found
+
+    async def __aiter__(self) -> AsyncIterator[AsyncSearch]:
+        after: str | None = None
+        while True:
+            page = await self._connection.send(Request("GET", SEARCHES, query=given(limit=PAGE, after=after)))
+            for document in page["items"]:
+                yield AsyncSearch(self._connection, document["name"])
+            after = page.get("next")
+            if after is None:
+                return
+
+
+@dataclass(frozen=True)
+class AsyncSearch:
+    _connection: AsyncConnection
+    name: str
+
+    async def info(self) -> dict[str, Any]:
+        return dict(await self._send())
+
+    async def wait(self, progress: Callable[[Mapping[str, Any]], None] = printed) -> AsyncSearch:
+        while True:
+            info = await self.info()
+            progress(info)
+            if info["state"] not in UNFINISHED:
+                break
+            await asyncio.sleep(POLL_SECONDS)
+        if info["state"] != "succeeded":
+            raise SearchFailed(f"search {self.name!r} is {info['state']}: {info['error'] or 'by somebody'}")
+        return self
+
+    @property
+    async def best(self) -> dict[str, Any] | None:
+        found: dict[str, Any] | None = (await self._send("pareto"))["best"]
+        return found
+
+    async def pareto(self, penalty: float | None = None) -> list[dict[str, Any]]:
+        return list((await self._send("pareto", **given(penalty=penalty)))["items"])
+
+    async def architectures(self, penalty: float | None = None) -> AsyncIterator[dict[str, Any]]:
+        after: str | None = None
+        while True:
+            page = await self._send("architectures", **given(penalty=penalty, limit=PAGE, after=after))
+            for item in page["items"]:
+                yield item
+            after = page.get("next")
+            if after is None:
+                return
+
+    async def download(self, path: str | Path) -> Path:
+        content = await self._connection.send(Request("GET", self._path("model"), is_bytes=True))
+        path = Path(path)
+        path.write_bytes(content)
+        return path
+
+    async def predict(self, x: Any) -> list[dict[str, Any]]:
+        examples = x.tolist() if hasattr(x, "tolist") else x
+        answer = await self._connection.send(Request("POST", self._path("predict"), json={"x": examples}))
+        return list(answer["predictions"])
+
+    async def cancel(self) -> dict[str, Any]:
+        return dict(await self._connection.send(Request("POST", self._path("cancel"), json={})))
+
+    async def delete(self) -> None:
+        await self._connection.send(Request("DELETE", self._path()))
+
+    async def _send(self, *rest: str, **query: Any) -> Any:
+        return await self._connection.send(Request("GET", self._path(*rest), query=query))
+
+    def _path(self, *rest: str) -> str:
+        return "/".join([SEARCHES, quote(self.name, safe=""), *rest])
