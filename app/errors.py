@@ -75,6 +75,10 @@ class DatasetNotFound(NotFound):
     code = "dataset-not-found"
 
 
+class AdaptationNotFound(NotFound):
+    code = "adaptation-not-found"
+
+
 class NoResultYet(NotFound):
     code = "no-result-yet"
 
@@ -129,6 +133,10 @@ class JobInUse(Conflict):
 
 class NotTrained(Conflict):
     code = "not-trained"
+
+
+class NotTrainedYet(Conflict):
+    code = "not-trained-yet"
 
 
 class DatasetDiffers(Conflict):
@@ -203,6 +211,10 @@ class Unavailable(AppError):
 
 class NoWorker(Unavailable):
     code = "no-worker"
+
+
+class EngineMissing(Unavailable):
+    code = "engine-missing"
 
 
 class Damaged(Unavailable):

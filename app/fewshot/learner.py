@@ -1,0 +1,182 @@
+"""A trained learner: adapt it to a task, and ask the adapted one. `adapt` and `Adapted.predict` are the doors.
+
+Learners that embed and compare need NumPy alone; those that adapt by gradient steps load JAX at the first adaptation,
+with the support set padded to a few shapes, so that hardly any task waits for the compiler.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.fewshot import heads, recurrent
+from app.fewshot.backbones import Backbone, Params
+from app.fewshot.dataset import packed, unpacked
+from app.fewshot.hog import hog
+from app.fewshot.spec import GRADIENT_BASED, LearnerSpec, need_engine
+from app.fewshot.tasks import Array, Indices
+
+CHUNK = 256  # examples embedded at one time
+SMALLEST_SHAPE = 8  # rows or classes; larger ones are padded to the next power of two
+MAX_SVM_STEPS = 10_000
+
+
+@dataclass(frozen=True)
+class Learner:
+    """What meta-training made. `mean` and `deviation` bring examples to the scale that it was trained on."""
+
+    spec: LearnerSpec
+    shape: tuple[int, ...]
+    params: Params
+    mean: Array
+    deviation: Array
+    known_distance: float | None = None  # how far from the nearest class nineteen of twenty known examples lie
+    compiled: dict[tuple[int, ...], Any] = field(default_factory=dict, compare=False)
+
+    def to_bytes(self) -> bytes:
+        """Weights as plain arrays, the rest as JSON."""
+        about = {"spec": asdict(self.spec), "shape": self.shape, "known_distance": self.known_distance}
+        return packed(about, {"mean": self.mean, "deviation": self.deviation} | _prefixed("params", self.params))
+
+    @classmethod
+    def from_bytes(cls, content: bytes) -> Learner:
+        about, arrays = unpacked(content)
+        spec = LearnerSpec(**{**about["spec"], "augment": tuple(about["spec"]["augment"])})
+        params = {name.removeprefix("params/"): arrays[name] for name in arrays if name.startswith("params/")}
+        shape = tuple(about["shape"])
+        return cls(spec, shape, params, arrays["mean"], arrays["deviation"], about["known_distance"])
+
+    @property
+    def backbone(self) -> Backbone:
+        return Backbone(self.spec.backbone, self.shape, self.spec.width)
+
+    @property
+    def is_gradient_based(self) -> bool:
+        return self.spec.method in GRADIENT_BASED
+
+    def scaled(self, x: NDArray[np.generic]) -> Array:
+        return (x.astype(np.float32) - self.mean) / self.deviation
+
+    def features(self, x: NDArray[np.generic], weights: Params | None = None) -> Array:
+        """(n, *shape) → (n, n_features), with the adapted weights if there are any."""
+        weights = self.params if weights is None else weights
+        embed = hog if self.spec.backbone == "hog" else partial(self.backbone.features, weights)
+        parts = [embed(self.scaled(x[i : i + CHUNK])) for i in range(0, max(len(x), 1), CHUNK)]
+        return np.concatenate(parts)
+
+    def adapt(self, x: NDArray[np.generic], y: Indices | Array, n_classes: int) -> Adapted:
+        """To a support set of class numbers 0 … n_classes − 1, or with n_classes = 1 of a regression's values."""
+        if self.is_gradient_based:
+            return self._descended(x, y, n_classes)
+        return self.compared(self.features(x), y, n_classes)
+
+    def compared(self, support: Array, y: Indices | Array, n_classes: int) -> Adapted:
+        """From features of the support set that are there already."""
+        members = np.eye(n_classes, dtype=np.float32)[y]
+        state = {"support": support, "members": members, "means": heads.means(support, members)}
+        if self.spec.method == "metasvm" and self.spec.head == "svm":
+            state |= _separated(support, y, n_classes)
+        return Adapted(self, n_classes, state)
+
+    def _descended(self, x: NDArray[np.generic], y: Indices | Array, n_classes: int) -> Adapted:
+        n_rows = padded(len(x))
+        n_outputs = 1 if self.spec.kind == "regression" else padded(n_classes)
+        scaled = np.zeros((n_rows, *self.shape), np.float32)
+        scaled[: len(x)] = self.scaled(x)
+        targets = np.zeros(n_rows, np.float32 if self.spec.kind == "regression" else np.int32)
+        targets[: len(x)] = y
+        rows, present = np.arange(n_rows) < len(x), np.arange(n_outputs) < n_classes
+        shape = (n_rows, n_outputs)
+        if shape not in self.compiled:
+            self.compiled[shape] = _compiled(self)
+        weights = self.compiled[shape](self.params, scaled, targets, rows.astype(np.float32), present)
+        state = {name: np.asarray(value) for name, value in weights.items()}
+        state["head.w"], state["head.b"] = state["head.w"][:, :n_classes], state["head.b"][:n_classes]
+        if self.spec.kind == "classification":
+            members = np.eye(n_classes, dtype=np.float32)[y]
+            state["means"] = heads.means(self.features(x, state), members)
+        return Adapted(self, n_classes, state)
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """`values` are (q, classes) probabilities, or (q,) of a regression; `distances` to the nearest class's mean."""
+
+    values: Array
+    distances: Array | None
+
+
+@dataclass(frozen=True)
+class Adapted:
+    """A learner that has learnt one task; `state` is all it remembers of it."""
+
+    learner: Learner
+    n_classes: int
+    state: dict[str, Array]
+
+    def predict(self, x: NDArray[np.generic]) -> Predictions:
+        """Of each query by itself."""
+        weights = self.state if self.learner.is_gradient_based else None
+        return self.predict_features(self.learner.features(x, weights))
+
+    def predict_features(self, features: Array) -> Predictions:
+        """From features of the queries that are there already."""
+        if self.learner.spec.kind == "regression":
+            return Predictions(self.log_odds(features)[:, 0], None)
+        distances = heads.squared_distances(features, self.state["means"], np).min(1) / features.shape[1]
+        return Predictions(recurrent.softmax(self.log_odds(features), np), distances)
+
+    def log_odds(self, features: Array) -> Array:
+        """(q, n_features) → (q, classes)."""
+        spec, params, state = self.learner.spec, self.learner.params, self.state
+        if self.learner.is_gradient_based:
+            return np.asarray(heads.linear(state, features))
+        if "svm.w" in state:
+            return np.asarray(heads.COSINE_SCALE * (heads.unit(features, np) @ state["svm.w"] + state["svm.b"]))
+        task = (params, state["support"], state["members"], features)
+        if spec.method == "prototypical":
+            return np.asarray(heads.prototypical(*task, distance=spec.distance))
+        if spec.method == "lstm":
+            return np.asarray(recurrent.lstm(*task))
+        return np.asarray({"siamese": heads.siamese, "metasvm": heads.ridge}[spec.method](*task))
+
+
+def _prefixed(part: str, arrays: dict[str, Any]) -> dict[str, Any]:
+    return {f"{part}/{name}": value for name, value in arrays.items()}
+
+
+def padded(n: int) -> int:
+    """The next of 8, 16, 32, …"""
+    return max(SMALLEST_SHAPE, 1 << (n - 1).bit_length())
+
+
+def _compiled(learner: Learner) -> Any:
+    """The inner loop as one compiled function; the support set's shape decides which."""
+    need_engine(f"to adapt by {learner.spec.method}")
+    import jax
+
+    from app.fewshot.inner import Inner, Support
+
+    inner = Inner(learner.spec, learner.backbone)
+
+    def adapted(params: Params, x: Any, y: Any, weights: Any, present: Any) -> Params:
+        return inner.adapted(params, Support(x, y, weights, present), learner.spec.adapt_steps)
+
+    return jax.jit(adapted)
+
+
+def _separated(support: Array, y: Indices | Array, n_classes: int) -> dict[str, Array]:
+    """The hyperplanes of a linear support-vector machine, one class against the rest."""
+    from sklearn.svm import LinearSVC
+
+    if n_classes == 1:
+        return {"svm.w": np.zeros((support.shape[1], 1), np.float32), "svm.b": np.zeros(1, np.float32)}
+    machine = LinearSVC(max_iter=MAX_SVM_STEPS, random_state=0).fit(heads.unit(support, np), y)
+    weights, bias = machine.coef_.T.astype(np.float32), machine.intercept_.astype(np.float32)
+    if n_classes == 2:  # scikit-learn keeps one plane for both
+        weights, bias = np.hstack([-weights, weights]), np.concatenate([-bias, bias])
+    return {"svm.w": weights, "svm.b": bias}

@@ -1,0 +1,144 @@
+"""Meta-training: updates in rounds, a judgement after each, and a checkpoint of plain arrays from which it goes on.
+
+Everything random follows from the seed and the number of the update, so a training that died and went on from its
+checkpoint ends with the weights of one that did not.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from app.fewshot import heads, recurrent
+from app.fewshot.augment import distorted, noisy
+from app.fewshot.backbones import Backbone, Params
+from app.fewshot.judge import Judgement, Tasks, judged, sharpness
+from app.fewshot.learner import Learner
+from app.fewshot.spec import GRADIENT_BASED, LearnerSpec, need_engine
+from app.fewshot.tasks import Array, Episodes, Pool
+
+TASK_STREAM, WEIGHT_STREAM = 0x7A5C, 0x1417
+SMALLEST_DEVIATION = 1e-6
+TASKS_OF_SHARPNESS = 50
+N_ROWS_OF_SCALE = 20_000  # examples that the scale is taken from
+
+
+@dataclass(frozen=True)
+class Scale:
+    """One mean and deviation of images, one per column of vectors."""
+
+    mean: Array
+    deviation: Array
+
+    @classmethod
+    def of(cls, pool: Pool) -> Scale:
+        rows = np.concatenate(pool.members)[:N_ROWS_OF_SCALE]
+        x = pool.x[rows].astype(np.float32)
+        axes = (0,) if x.ndim == 2 else (0, 1, 2)
+        deviation = x.std(axis=axes)
+        return cls(x.mean(axis=axes), np.where(deviation > SMALLEST_DEVIATION, deviation, 1).astype(np.float32))
+
+
+class Training:
+    """One learner while it is trained; `checkpoint` and `restore` carry it from one process to another."""
+
+    def __init__(self, spec: LearnerSpec, train: Pool) -> None:
+        self.spec = spec
+        self.scale = Scale.of(train)
+        self.pool = train.with_rotations() if "rotations" in spec.augment else train
+        self.backbone = Backbone(spec.backbone, train.x.shape[1:], spec.width)
+        if spec.is_trained:
+            need_engine(f"to train {spec.backbone}")
+            from app.fewshot import gradients
+
+            self._state: Any = gradients.fresh(initial(spec, self.backbone))
+            self._update = gradients.updater(replace(spec, seed=0), self.backbone)
+        else:
+            self._state = None
+            self._params = heads.initial(spec.method, 1)
+            ways, queries = min(spec.ways, train.n_classes), min(spec.queries, train.smallest - spec.shots)
+            if ways > 1 and queries > 0:
+                tasks = Tasks(ways, spec.shots, queries, TASKS_OF_SHARPNESS, spec.seed)
+                self._params["head.scale"] = np.float32(sharpness(self.learner(), train, tasks))
+
+    @property
+    def n_updates(self) -> int:
+        return int(self._state.n_updates) if self._state is not None else 0
+
+    @property
+    def n_episodes(self) -> int:
+        """Tasks that it has learnt from."""
+        return self.n_updates * self.spec.tasks_per_update
+
+    def advance(self, n_updates: int) -> float:
+        """So many updates; the mean loss over them."""
+        losses = []
+        for _ in range(n_updates if self._state is not None else 0):
+            rng = np.random.default_rng([self.spec.seed, TASK_STREAM, self.n_updates])
+            self._state, loss = self._update(self._state, self._tasks(rng))
+            losses.append(loss)
+        return float(np.mean([float(loss) for loss in losses])) if losses else float("nan")
+
+    def _tasks(self, rng: np.random.Generator) -> Episodes:
+        spec = self.spec
+        drawn = self.pool.draw(
+            rng, spec.tasks_per_update, spec.training_ways, spec.training_shots, spec.training_queries
+        )
+        support_x, query_x = (self._augmented(x, rng) for x in (drawn.support_x, drawn.query_x))
+        return drawn._replace(support_x=support_x, query_x=query_x)
+
+    def _augmented(self, x: Array, rng: np.random.Generator) -> Array:
+        flat = (x.reshape(-1, *x.shape[2:]) - self.scale.mean) / self.scale.deviation
+        if "distortions" in self.spec.augment:
+            flat = distorted(flat, rng)
+        if "noise" in self.spec.augment:
+            flat = noisy(flat, rng)
+        return flat.reshape(x.shape).astype(np.float32)
+
+    def learner(self) -> Learner:
+        """As it is now."""
+        params = self._params if self._state is None else self._state.average
+        plain = {name: np.asarray(value) for name, value in params.items()}
+        return Learner(self.spec, self.backbone.shape, plain, self.scale.mean, self.scale.deviation)
+
+    def checkpoint(self) -> dict[str, Array]:
+        """Plain arrays, by name."""
+        if self._state is None:
+            return {}
+        parts = self._state._asdict()
+        arrays = {"n_updates": np.asarray(parts.pop("n_updates"))}
+        for part, values in parts.items():
+            arrays |= {f"{part}/{name}": np.asarray(value) for name, value in values.items()}
+        return arrays
+
+    def restore(self, arrays: dict[str, Array]) -> None:
+        """From a checkpoint of a training with the same spec and pool."""
+        if self._state is None:
+            return
+        parts: dict[str, Any] = {"n_updates": np.int32(arrays["n_updates"])}
+        for key, value in arrays.items():
+            if "/" in key:
+                part, name = key.split("/", 1)
+                parts.setdefault(part, {})[name] = value
+        self._state = type(self._state)(**parts)
+
+
+def initial(spec: LearnerSpec, backbone: Backbone) -> Params:
+    """The parameters before the first update, of backbone and head."""
+    rng = np.random.default_rng([spec.seed, WEIGHT_STREAM])
+    if spec.method in GRADIENT_BASED:
+        from app.fewshot.inner import Inner
+
+        return Inner(spec, backbone).initial(rng)
+    params = backbone.initial(rng)
+    n_features = backbone.features(params, np.zeros((1, *backbone.shape), np.float32)).shape[1]
+    own = recurrent.initial(rng, n_features) if spec.method == "lstm" else heads.initial(spec.method, n_features)
+    return params | own
+
+
+def finished(learner: Learner, pool: Pool, tasks: Tasks) -> tuple[Learner, Judgement]:
+    """The learner with the distance that it calls unknown, and its judgement."""
+    judgement, known_distance = judged(learner, pool, tasks)
+    return replace(learner, known_distance=known_distance), judgement

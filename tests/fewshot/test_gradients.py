@@ -1,0 +1,188 @@
+"""Every learner's step agrees with finite differences, or with a derivation of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from app.fewshot import gradients
+from app.fewshot.backbones import Backbone, Params
+from app.fewshot.inner import Inner, Support
+from app.fewshot.spec import GRADIENT_BASED, LearnerSpec, MethodName
+from app.fewshot.tasks import Episodes, Pool
+from app.fewshot.training import initial
+from tests.fewshot.problems import clusters, drawn, images, lines, spec
+
+STEP = 1e-5
+
+
+@pytest.fixture(autouse=True)
+def in_doubles() -> Iterator[None]:
+    """Finite differences need more digits than training does."""
+    with jax.enable_x64(True):
+        yield
+
+
+def doubles(values: Any) -> Any:
+    return jax.tree.map(
+        lambda value: np.asarray(value, np.float64) if np.asarray(value).dtype.kind == "f" else value, values
+    )
+
+
+def prepared(of: LearnerSpec, pool: Pool) -> tuple[Backbone, Params, Episodes]:
+    backbone = Backbone(of.backbone, pool.x.shape[1:], of.width)
+    params = doubles(initial(of, backbone))
+    rng = np.random.default_rng(1)  # away from zero heads, at which second derivatives vanish
+    params = {name: value + 0.1 * rng.standard_normal(np.shape(value)) for name, value in params.items()}
+    return backbone, params, Episodes(*doubles(tuple(drawn(pool, of))))
+
+
+def along(slope: gradients.Slope, params: Params, episodes: Episodes, direction: Params) -> tuple[float, float]:
+    """The loss's change along a direction: by differences, and by the gradient."""
+
+    def loss(size: float) -> float:
+        return float(slope({name: params[name] + size * direction[name] for name in params}, episodes)[0])
+
+    gradient = slope(params, episodes)[1]
+    return (loss(STEP) - loss(-STEP)) / (2 * STEP), sum(float((gradient[n] * direction[n]).sum()) for n in params)
+
+
+CASES: list[tuple[MethodName, dict[str, Any], Any]] = [
+    ("prototypical", {}, clusters),
+    ("prototypical", {"backbone": "conv4", "width": 3, "training_shots": 1, "training_queries": 2}, images),
+    ("siamese", {}, clusters),
+    ("metasvm", {}, clusters),
+    ("lstm", {}, clusters),
+    ("maml", {"inner_rate": 0.1}, clusters),
+    ("maml", {"kind": "regression", "inner_steps": 3}, lines),
+    ("anil", {"inner_rate": 0.1}, clusters),
+    ("metasgd", {"inner_rate": 0.1}, clusters),
+]
+
+
+@pytest.mark.parametrize(("method", "choices", "pool"), CASES)
+def test_the_step_agrees_with_finite_differences(method: MethodName, choices: dict[str, Any], pool: Any) -> None:
+    of = spec(method, **choices)
+    backbone, params, episodes = prepared(of, pool())
+    slope = jax.jit(gradients.slope_of(of, backbone))
+    rng = np.random.default_rng(0)
+    for _ in range(3):
+        direction = {name: rng.standard_normal(np.shape(value)) for name, value in params.items()}
+        differences, derivative = along(slope, params, episodes, direction)
+        assert derivative == pytest.approx(differences, rel=1e-4, abs=1e-7)
+        assert abs(derivative) > 1e-6
+    still = {name for name, value in slope(params, episodes)[1].items() if not np.abs(value).max() > 1e-15}
+    if of.method in GRADIENT_BASED and of.kind == "classification":
+        still -= {"head.w", "head.b", "rate.head.b"}  # the same for every class: the softmax does not see it
+    assert still <= {"head.bias"}, still  # of metasvm, likewise
+
+
+def test_one_step_of_reptile_follows_the_gradient_of_all_its_examples() -> None:
+    of = spec("reptile", inner_steps=1, inner_rate=0.2)
+    backbone, params, episodes = prepared(of, clusters())
+    _, moved = jax.jit(gradients.slope_of(of, backbone))(params, episodes)
+    inner = Inner(of, backbone)
+
+    def loss(weights: Params, task: int) -> Any:
+        x = jnp.concatenate([episodes.support_x[task], episodes.query_x[task]])
+        y = jnp.concatenate([episodes.support_y[task], episodes.query_y[task]])
+        return inner.loss(inner.outputs(weights, x), y, jnp.ones(len(y)), jnp.ones(3, bool))
+
+    slopes = [jax.grad(loss)(inner.start(params, 3), task) for task in range(2)]
+    for name in params:
+        if not name.startswith("head."):
+            expected = 0.1 * (slopes[0][name] + slopes[1][name])
+            np.testing.assert_allclose(moved[name], expected, rtol=1e-8, atol=1e-12)
+
+
+def test_maml_without_inner_steps_is_plain_multi_task_training() -> None:
+    of = spec("maml", kind="regression", inner_steps=0)
+    backbone, params, episodes = prepared(of, lines())
+    loss, gradient = jax.jit(gradients.slope_of(of, backbone))(params, episodes)
+
+    def plain(params: Params) -> Any:
+        """One network for all tasks, on all their queries at once."""
+        features = backbone.features(params, episodes.query_x.reshape(-1, 1), jnp)
+        outputs = 8.0 / np.sqrt(5) * features @ params["head.w"] + params["head.b"]
+        return 0.5 * jnp.mean((outputs - episodes.query_y.ravel()) ** 2)
+
+    expected, slope = jax.value_and_grad(plain)(params)
+    assert float(loss) == pytest.approx(float(expected), rel=1e-10)
+    for name in params:
+        np.testing.assert_allclose(gradient[name], slope[name], rtol=1e-8, atol=1e-12)
+
+
+def test_first_order_maml_takes_the_slope_where_the_steps_ended() -> None:
+    of = spec("maml", kind="regression", inner_steps=2, first_order=True, tasks_per_update=1)
+    backbone, params, episodes = prepared(of, lines())
+    inner = Inner(of, backbone)
+    support = Support(episodes.support_x[0], episodes.support_y[0], np.ones(2), np.ones(1, bool))
+    weights = inner.adapted(params, support, 2)
+
+    def loss(weights: Params) -> Any:
+        return inner.loss(
+            inner.outputs(weights, episodes.query_x[0]), episodes.query_y[0], np.ones(10), np.ones(1, bool)
+        )
+
+    expected = jax.grad(loss)(weights)
+    gradient = gradients.slope_of(of, backbone)(params, episodes)[1]
+    exact = gradients.slope_of(spec("maml", kind="regression", inner_steps=2, tasks_per_update=1), backbone)(
+        params, episodes
+    )[1]
+    for name in params:
+        np.testing.assert_allclose(np.ravel(gradient[name]), np.ravel(expected[name]), rtol=1e-8, atol=1e-12)
+    assert not np.allclose(gradient["dense0.w"], exact["dense0.w"])
+
+
+@pytest.mark.parametrize(("method", "moves"), [("maml", True), ("anil", False)])
+def test_the_inner_loop_of_anil_moves_only_the_head(method: MethodName, moves: bool) -> None:
+    of = spec(method, inner_steps=3)
+    backbone, params, episodes = prepared(of, clusters())
+    inner = Inner(of, backbone)
+    support = Support(episodes.support_x[0], episodes.support_y[0], np.ones(6), np.ones(3, bool))
+    start, weights = inner.start(params, 3), inner.adapted(params, support, 3)
+    for name in start:
+        has_moved = not np.array_equal(start[name], weights[name])
+        assert has_moved == (moves or name.startswith("head.")), name
+
+
+def test_metasgd_whose_rates_are_equal_is_maml() -> None:
+    metasgd, maml = spec("metasgd", inner_rate=0.3), spec("maml", inner_rate=0.3)
+    backbone, params, episodes = prepared(maml, clusters())
+    rates = {f"rate.{name}": np.full_like(value, 0.3) for name, value in params.items()}
+    losses = [
+        gradients.slope_of(of, backbone)(values, episodes)[0]
+        for of, values in ((metasgd, params | rates), (maml, params))
+    ]
+    assert float(losses[0]) == pytest.approx(float(losses[1]), rel=1e-10)
+
+
+def test_padding_changes_nothing() -> None:
+    of = spec("maml")
+    backbone, params, episodes = prepared(of, clusters())
+    inner = Inner(of, backbone)
+    x, y = episodes.support_x[0], episodes.support_y[0]
+    plain = inner.adapted(params, Support(x, y, np.ones(6), np.ones(3, bool)), 3)
+    wide = np.concatenate([x, 99 * np.ones((2, 6))]), np.concatenate([y, [0, 0]])
+    rows, present = np.arange(8) < 6, np.arange(8) < 3
+    padded = inner.adapted(params, Support(*wide, rows.astype(float), present), 3)
+    for name, value in plain.items():
+        there = padded[name][..., :3] if name.startswith("head.") else padded[name]
+        np.testing.assert_allclose(there, value, rtol=1e-8, atol=1e-12)
+
+
+def test_adam_takes_the_steps_that_its_paper_gives() -> None:
+    params = {"w": np.array([1.0, -2.0])}
+    state = gradients.fresh(params)
+    mean, square, w = np.zeros(2), np.zeros(2), params["w"].copy()
+    for t in range(1, 6):
+        g = np.array([0.3 * t, -1.0])
+        state = gradients.descended(state, {"w": g}, 0.1)
+        mean, square = 0.9 * mean + 0.1 * g, 0.999 * square + 0.001 * g * g
+        w -= 0.1 * (mean / (1 - 0.9**t)) / (np.sqrt(square / (1 - 0.999**t)) + 1e-8)
+        np.testing.assert_allclose(state.params["w"], w, rtol=1e-6)  # powers of the decays are taken in float32

@@ -1,0 +1,150 @@
+from __future__ import annotations
+
+import sys
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from app.errors import EngineMissing, Invalid, ShapeError
+from app.fewshot.backbones import Backbone
+from app.fewshot.dataset import packed, unpacked
+from app.fewshot.hog import hog
+from app.fewshot.judge import Tasks, baselines, judged
+from app.fewshot.learner import padded
+from app.fewshot.spec import METHODS, MethodName
+from app.fewshot.training import Training
+from tests.fewshot.problems import clusters, images, lines, spec
+
+TASKS = Tasks(ways=3, shots=2, queries=4, n_episodes=40, seed=0)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_training_that_went_on_from_a_checkpoint_ends_as_one_that_did_not_stop(method: MethodName) -> None:
+    whole, first, second = (Training(spec(method), clusters()) for _ in range(3))
+    whole.advance(6)
+    first.advance(4)
+    second.restore(unpacked(packed({}, first.checkpoint()))[1])
+    assert second.n_updates == 4
+    second.advance(2)
+    for name, value in whole.checkpoint().items():
+        np.testing.assert_array_equal(second.checkpoint()[name], value)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", METHODS)
+def test_a_learner_gets_better_at_tasks_that_it_has_not_seen(method: MethodName) -> None:
+    """Only two of eight columns tell the classes apart, which no untrained learner knows."""
+    rng = np.random.default_rng(0)
+    x = 3 * rng.standard_normal((40, 10, 8))
+    x[..., :2] = 1.5 * rng.standard_normal((40, 1, 2)) + 0.2 * rng.standard_normal((40, 10, 2))
+    rows = np.arange(400).reshape(40, 10)
+    pools = [
+        clusters().__class__.of(x.reshape(-1, 8).astype(np.float32), list(part)) for part in (rows[:28], rows[28:])
+    ]
+    training = Training(spec(method, width=16, tasks_per_update=4, learning_rate=5e-3), pools[0])
+    before, _ = judged(training.learner(), pools[1], TASKS)
+    training.advance(150)
+    after, _ = judged(training.learner(), pools[1], TASKS)
+    assert after.mean > before.mean + before.half_width + after.half_width, (before, after)
+
+
+@pytest.mark.slow
+def test_a_regression_learner_gets_better_at_lines_that_it_has_not_seen() -> None:
+    pool = lines(40)
+    tasks = Tasks(ways=1, shots=5, queries=5, n_episodes=40, seed=0)
+    training = Training(spec("maml", kind="regression", shots=5, width=16, learning_rate=5e-3), pool)
+    before, _ = judged(training.learner(), lines(), tasks)
+    training.advance(200)
+    after, _ = judged(training.learner(), lines(), tasks)
+    assert after.mean < 0.5 * before.mean
+    assert after.mean < baselines(pool, lines(), tasks)["mean"].mean
+
+
+def test_the_same_seed_gives_the_same_learner_and_another_one_another() -> None:
+    weights = []
+    for seed in (0, 0, 1):
+        training = Training(spec("prototypical", seed=seed), clusters())
+        training.advance(2)
+        weights.append(training.learner().params["dense0.w"])
+    np.testing.assert_array_equal(weights[0], weights[1])
+    assert not np.array_equal(weights[0], weights[2])
+
+
+@pytest.mark.parametrize(("kind", "shape"), [("conv4", (9, 8)), ("conv4", (8, 8, 3)), ("mlp", (6,)), ("linear", (6,))])
+def test_a_backbone_gives_the_same_features_in_numpy_and_jax(kind: str, shape: tuple[int, ...]) -> None:
+    backbone = Backbone(kind, shape, 4)  # type: ignore[arg-type]
+    params = backbone.initial(np.random.default_rng(0))
+    x = np.random.default_rng(1).standard_normal((5, *shape)).astype(np.float32)
+    features = backbone.features(params, x)
+    np.testing.assert_allclose(features, backbone.features(params, x, jnp), atol=1e-5)  # float32
+    np.testing.assert_allclose(features[2:3], backbone.features(params, x[2:3]), atol=1e-5)
+    assert len({row.tobytes() for row in features}) == 5
+
+
+def test_the_convolution_is_that_of_jax() -> None:
+    import jax
+
+    from app.fewshot.backbones import strided
+
+    rng = np.random.default_rng(0)
+    x, w = rng.standard_normal((2, 7, 6, 3)).astype(np.float32), rng.standard_normal((3, 3, 3, 4)).astype(np.float32)
+    expected = jax.lax.conv_general_dilated(x, w, (2, 2), ((1, 1), (1, 1)), dimension_numbers=("NHWC", "HWIO", "NHWC"))
+    np.testing.assert_allclose(strided(x, w.reshape(27, 4), np), expected, atol=1e-4)  # float32
+
+
+def test_hog_serves_without_training() -> None:
+    learner = Training(spec("prototypical", backbone="hog"), images(side=20)).learner()
+    judgement, _ = judged(learner, images(side=20), Tasks(ways=3, shots=1, queries=1, n_episodes=30, seed=0))
+    assert judgement.mean - judgement.half_width > 0.5  # a third would be guessed
+
+
+def test_without_an_engine_hog_serves_and_what_embeds_still_adapts(monkeypatch: pytest.MonkeyPatch) -> None:
+    learner = Training(spec("prototypical"), clusters()).learner()
+    monkeypatch.setitem(sys.modules, "jax", None)
+    episode = clusters().draw(np.random.default_rng(0), 1, 3, 2, 2)
+    found = learner.adapt(episode.support_x[0], episode.support_y[0], 3).predict(episode.query_x[0])
+    assert found.values.shape == (6, 3)
+    Training(spec("metasvm", backbone="hog"), images(side=20)).learner()
+    with pytest.raises(EngineMissing, match="networks"):
+        Training(spec("prototypical"), clusters())
+
+
+def test_probabilities_of_hog_are_about_as_high_as_it_is_right() -> None:
+    pool = images(n_classes=20, n_examples=8, side=20)
+    learner = Training(spec("prototypical", backbone="hog"), pool).learner()
+    right, sure = [], []
+    for episode in Tasks(ways=3, shots=2, queries=4, n_episodes=20, seed=3).drawn(pool):
+        support_x, support_y, query_x, query_y = (part[0] for part in episode)
+        found = learner.adapt(support_x, support_y, 3).predict(query_x).values
+        right.append((found.argmax(1) == query_y).mean())
+        sure.append(found.max(1).mean())
+    assert np.mean(sure) == pytest.approx(np.mean(right), abs=0.1)
+
+
+def test_hog_sees_edges_and_not_brightness() -> None:
+    image = images(side=20).x[:1].astype(np.float32)
+    np.testing.assert_allclose(hog(image), hog(3 * image + 50), atol=1e-3)  # EPSILON stands under the root
+    assert np.abs(hog(image) - hog(np.rot90(image, axes=(1, 2)))).max() > 0.05
+    with pytest.raises(ShapeError, match="10 × 10"):
+        hog(np.zeros((1, 9, 9), np.float32))
+
+
+def test_methods_are_refused_where_they_cannot_be() -> None:
+    with pytest.raises(Invalid, match="only classifies"):
+        spec("lstm", kind="regression")
+    with pytest.raises(Invalid, match="hog"):
+        spec("maml", backbone="hog")
+
+
+def test_baselines_are_judged_on_the_same_tasks() -> None:
+    pool = clusters(spread=0.05)
+    found = baselines(pool, pool, TASKS)
+    assert set(found) == {
+        f"{head}-{features}" for head in ("nearest-centroid", "logistic-regression") for features in ("raw", "pca")
+    }
+    assert all(judgement.mean == 1.0 for judgement in found.values())
+
+
+def test_supports_are_padded_to_few_shapes() -> None:
+    assert [padded(n) for n in (1, 5, 8, 9, 25, 33)] == [8, 8, 8, 16, 32, 64]
