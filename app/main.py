@@ -16,12 +16,15 @@ from starlette.middleware import Middleware
 
 from app import tracing
 from app.api import (
+    adapt,
     audit,
+    datasets,
     events,
     exchange,
     insight,
     keys,
     knowledge,
+    learners,
     loop,
     nas,
     operations,
@@ -43,9 +46,12 @@ from app.services.upkeep import Upkeep
 from app.settings import Settings
 
 #: Whose routes there are; the busiest are tried first.
-PARTS = (loop, trials, studies, insight, operations, exchange, events, keys, projects, audit, knowledge, nas)
+PARTS = (
+    loop, trials, studies, insight, operations, exchange, events, keys, projects, audit, knowledge, nas, datasets,
+    learners, adapt,
+)  # fmt: skip
 #: What a process with the worker role alone answers.
-WORKER_PARTS = (operations, nas)
+WORKER_PARTS = (operations, nas, adapt)
 
 
 def end_streams_on_signal(closing: asyncio.Event) -> None:

@@ -11,6 +11,7 @@ import sys
 import tempfile
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 import uvicorn
@@ -111,6 +112,9 @@ def serve_worker(settings: Settings, insecure: bool) -> None:
     from app.worker.engine import Engine  # here: it takes a second, which an API process does without
     from app.worker.watch import Watch
 
+    # What JAX has compiled is kept on disk: every new shape would wait for seconds, after every start again.
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path.home() / ".cache" / "metatune" / "compiled"))
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
     store = Store(settings.database)
     migrate(store)
     store.check()

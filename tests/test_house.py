@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import os
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,12 +15,26 @@ APP = Path(__file__).resolve().parents[1] / "app"
 #: Room → the parts of `app` it may import beside itself.
 ALLOWED = {
     "search": {"errors"},
+    "fewshot": {"errors"},
     "db": {"errors", "figures", "tracing", "lifecycle", "definition", "measurement", "search"},
-    "services": {"errors", "figures", "tracing", "lifecycle", "definition", "measurement", "search", "nas", "db"},
+    "services": {
+        "errors",
+        "figures",
+        "tracing",
+        "lifecycle",
+        "definition",
+        "measurement",
+        "search",
+        "nas",
+        "fewshot",
+        "db",
+    },
     "nas": {"errors"},
     "worker": {"errors", "lifecycle", "settings", "search", "nas", "fewshot", "db", "services"},
 }
 NUMERIC = {"numpy", "scipy", "sklearn", "cmaes"}
+#: Modules of `fewshot` that the worker alone loads, and the one that reads tables where pyarrow is installed.
+ENGINES = {"inner.py": {"jax"}, "gradients.py": {"jax"}, "learner.py": {"jax"}, "reading.py": {"pyarrow"}}
 #: Services that are parts of one verb: `ask` is told in several modules.
 PARTS_OF_ASK = {
     "histories",
@@ -57,11 +73,24 @@ def test_a_room_knows_only_the_rooms_below_it(room: str) -> None:
 def test_the_numeric_core_knows_only_numeric_libraries() -> None:
     foreign = {
         f"{path.name}: {name}"
-        for path in (APP / "search").rglob("*.py")
+        for room in ("search", "fewshot")
+        for path in (APP / room).rglob("*.py")
         for name in imports(path)
-        if name.split(".")[0] not in NUMERIC | {"app"} | sys.stdlib_module_names
+        if name.split(".")[0] not in NUMERIC | ENGINES.get(path.name, set()) | {"app"} | sys.stdlib_module_names
     }
     assert not foreign
+
+
+def test_an_engine_is_imported_when_it_is_needed_and_not_before(tmp_path: Path) -> None:
+    """The API, and a worker that only embeds, start without JAX, scikit-learn and pyarrow."""
+    script = (
+        "import sys; from app.main import create_app; import app.services.adapt; "
+        "create_app(); create_app(is_worker=True); "
+        "print([name for name in ('jax', 'sklearn', 'pyarrow', 'dbos') if name in sys.modules])"
+    )
+    environment = {**os.environ, "METATUNE_DATABASE": f"sqlite:///{tmp_path}/none.db"}
+    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, timeout=240)
+    assert done.stdout == "[]\n", done.stderr
 
 
 def test_only_the_api_speaks_http_and_only_the_database_room_speaks_sql() -> None:

@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 
 from app.db import artefacts, audit, engine
 from app.db.session import EVERY_PROJECT, Store, database_now
-from app.db.tables import Job, JobLine, JobPart
+from app.db.tables import Adaptation, Job, JobLine, JobPart
 from app.errors import JobInUse, JobNotFound
 from app.lifecycle import UNFINISHED, JobState, check_job_move
 
@@ -159,6 +159,11 @@ def unfinished_of(session: Session, project_id: int, kind: str) -> Sequence[Job]
     ).all()
 
 
+def open_ones(session: Session, project_id: int) -> Sequence[Job]:
+    """What is queued or running."""
+    return session.scalars(select(Job).where(Job.project_id == project_id, Job.state.in_(UNFINISHED))).all()
+
+
 def log_tail(session: Session, job_id: int, lines: int = LINES_SHOWN) -> list[JobLine]:
     """The last lines, oldest first."""
     newest = select(JobLine).where(JobLine.job_id == job_id).order_by(JobLine.position.desc()).limit(lines)
@@ -200,10 +205,11 @@ def remove(here: OpenJob) -> None:
     job = here.job
     if job.state in UNFINISHED:
         raise JobInUse(f"{job.kind} {job.name!r} is {job.state}; cancel it first", state=job.state)
-    checkpoints = [one.checkpoint_id for one in parts(here.session, job.id)]
+    made = [one.checkpoint_id for one in parts(here.session, job.id)]
+    made += here.session.scalars(select(Adaptation.artefact_id).where(Adaptation.learner_id == job.id))
     here.audit("deleted")
     here.session.delete(job)
-    artefacts.remove(here.session, job.checkpoint_id, job.model_id, *checkpoints)
+    artefacts.remove(here.session, job.checkpoint_id, job.model_id, *made)
 
 
 # --- the engine's entries ---------------------------------------------------------------------------------------

@@ -529,6 +529,24 @@ class JobLine(Base):
     line: Mapped[str] = mapped_column("text")
 
 
+class Adaptation(Base):
+    """A few-shot learner's adaptation to one task: the support set it learnt from, and what it remembers."""
+
+    __tablename__ = "adaptations"
+    __table_args__ = (UniqueConstraint("learner_id", "name"), {"sqlite_autoincrement": True})
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    project_id: Mapped[int] = mapped_column(ForeignKey("projects.id"))
+    learner_id: Mapped[int] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"))
+    name: Mapped[str] = mapped_column(String(128))
+    #: How many examples of each class, in the order of the classes.
+    summary: Mapped[dict[str, Any]]
+    artefact_id: Mapped[str] = mapped_column(ForeignKey("artefacts.id"))
+    #: Goes up with every change of the support set.
+    revision: Mapped[int]
+    created_at: Mapped[datetime]
+    changed_at: Mapped[datetime]
+
+
 class IdempotencyKey(Base):
     """What a POST with an `Idempotency-Key` did, as a reference to the rows it made."""
 

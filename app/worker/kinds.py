@@ -19,5 +19,24 @@ class Kind:
     run_part: Callable[[Unit], Mapping[str, Any]] | None = None
 
 
+def _learner(unit: Unit) -> Done:
+    from app.worker import learners
+
+    return learners.train(unit)
+
+
+def _evaluation(unit: Unit) -> Done:
+    from app.worker import learners
+
+    return learners.evaluate(unit)
+
+
 #: By name. What a kind needs to compute is imported when it runs for the first time.
-KINDS: dict[str, Kind] = {kind.name: kind for kind in (Kind(searches.KIND, searches.run, searches.run_part),)}
+KINDS: dict[str, Kind] = {
+    kind.name: kind
+    for kind in (
+        Kind(searches.KIND, searches.run, searches.run_part),
+        Kind("learner", _learner),
+        Kind("evaluation", _evaluation),
+    )
+}

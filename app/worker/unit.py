@@ -132,6 +132,22 @@ class Unit:
         self._patiently(write)
         self._checkpoint_id = made
 
+    def publish(self, result: Mapping[str, Any], model: bytes) -> None:
+        """What came out so far, in place of what did before; it stays if the job is cancelled.  Raises: Ended."""
+        made = self._patiently(
+            lambda: artefacts.write(self.store, self.project_id, [model], most=self.max_artefact_bytes)
+        )
+
+        def write() -> None:
+            with self._writing() as (here, row):
+                assert isinstance(row, Job)  # noqa: S101  (parts have no model)
+                before, row.model_id, row.result = row.model_id, made, dict(result)
+                here.changed()
+                if before != made:
+                    artefacts.remove(here.session, before)
+
+        self._patiently(write)
+
     def saved(self) -> bytes | None:
         """What the last `save` of any attempt kept."""
         last = self._checkpoint_id
@@ -226,7 +242,9 @@ class Unit:
             with self._writing() as (here, row):
                 row.progress, row.result = 1.0, dict(done.result)
                 if isinstance(row, Job):
-                    row.model_id = model_id
+                    before, row.model_id = row.model_id, model_id or row.model_id
+                    if before != row.model_id:
+                        artefacts.remove(here.session, before)
                     here.move("succeeded")
                 else:
                     _end_part(here, row, "succeeded", None)

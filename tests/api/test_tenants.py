@@ -5,6 +5,7 @@ The routes are the application's own. One that is new and has no entry here fail
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,9 +14,11 @@ from fastapi.routing import APIRoute
 from starlette.testclient import TestClient
 
 from app.api.dependencies import PUBLIC
-from app.db import artefacts, jobs, keys
+from app.db import adaptations, artefacts, jobs, keys, uploads
 from app.db.session import EVERY_PROJECT, Store
 from app.db.tables import Upload
+from app.fewshot import reading
+from app.fewshot.dataset import packed
 from tests.conftest import Api
 
 SPACE = {"x": {"type": "float", "low": 0, "high": 1}}
@@ -36,6 +39,8 @@ class Call:
     query: str = ""
     #: What a caller of another project gets.
     foreign: tuple[int, str] = (404, "study-not-found")
+    #: The dataset, the learner or the evaluation, if it is not the usual one.
+    name: str = ""
     #: It names nothing of anybody: it answers each project with its own.
     own: bool = False
 
@@ -60,8 +65,9 @@ LESSONS: dict[str, Any] = {
     ],
 }  # fmt: skip
 N = "/v1/nas/searches/{name}"
-JOB = (404, "job-not-found")
 S, T = "/v1/studies/{study}", "/v1/studies/{study}/trials/{number}"
+F, L, A = "/v1/fewshot", "/v1/fewshot/learners/{name}", "/v1/fewshot/learners/{name}/adaptations/{adaptation}"
+JOB, DATA, TASK = (404, "job-not-found"), (404, "dataset-not-found"), {"x": [[1.0]], "y": ["a"]}
 CALLS: dict[tuple[str, str], Call] = {
     ("GET", "/metrics"): Call(own=True),
     ("GET", "/v1/me"): Call(own=True),
@@ -123,7 +129,32 @@ CALLS: dict[tuple[str, str], Call] = {
     ("POST", f"{T}/stop"): Call({}, number=4),
     ("POST", f"{T}/release"): Call({}, number=5),
     ("POST", f"{T}/retry"): Call({}, number=6),
+    ("GET", f"{F}/datasets"): Call(own=True),
+    ("POST", f"{F}/datasets"): Call("file", 201, own=True),
+    ("GET", f"{F}/datasets/{{name}}"): Call(name=f"{CANARY}-data", foreign=DATA),
+    ("DELETE", f"{F}/datasets/{{name}}"): Call(status=204, name=f"{CANARY}-spare", foreign=DATA),
+    ("GET", f"{F}/learners"): Call(own=True),
+    ("POST", f"{F}/learners"): Call({"method": "maml", "dataset": f"{CANARY}-data", "ways": 2}, 202, foreign=DATA),
+    ("GET", L): Call(foreign=JOB),
+    ("DELETE", L): Call(status=204, name=f"{CANARY}-to-delete", foreign=JOB),
+    ("POST", f"{L}/cancel"): Call({}, foreign=JOB),
+    ("GET", f"{L}/events"): Call(foreign=JOB),
+    ("GET", f"{L}/model"): Call(foreign=JOB),
+    ("POST", f"{L}/evaluate"): Call({"dataset": f"{CANARY}-data"}, 202, foreign=JOB),
+    ("POST", f"{L}/adapt"): Call({"support": TASK, "query": {"x": [[1.0]]}}, 503, foreign=JOB),  # no worker is alive
+    ("GET", f"{L}/adaptations"): Call(foreign=JOB),
+    ("GET", A): Call(foreign=JOB),
+    ("PUT", A): Call({"support": TASK}, 503, foreign=JOB),
+    ("DELETE", A): Call(status=204, foreign=JOB),
+    ("POST", f"{A}/predict"): Call({"query": {"x": [[1.0]]}}, 503, foreign=JOB),
+    ("PATCH", f"{A}/support"): Call({"support": TASK}, 503, foreign=JOB),
+    ("GET", f"{F}/evaluations"): Call(own=True),
+    ("GET", f"{F}/evaluations/{{name}}"): Call(name=f"{CANARY}-evaluation", foreign=JOB),
+    ("DELETE", f"{F}/evaluations/{{name}}"): Call(status=204, name=f"{CANARY}-evaluation", foreign=JOB),
+    ("POST", f"{F}/evaluations/{{name}}/cancel"): Call({}, name=f"{CANARY}-evaluation", foreign=JOB),
+    ("GET", f"{F}/evaluations/{{name}}/events"): Call(name=f"{CANARY}-evaluation", foreign=JOB),
 }
+DATASET = b"y,a\n" + b"".join(f"{row % 4},{row}\n".encode() for row in range(40))
 
 
 def routes(client: TestClient) -> list[tuple[str, str]]:
@@ -164,6 +195,7 @@ class Tenants:
         self.whole = api.call("GET", f"{api.base}/export", status=200)
         api.call("POST", "/v1/knowledge/import", LESSONS, status=200)
         self._search(store, spare.project_id)
+        fill_few_shot(store, made[f"{CANARY}-mine"][0].project_id)
         del api.client.headers["Authorization"]
         self.secrets = {CANARY, self.whole["uid"], spare.id}
 
@@ -191,10 +223,32 @@ class Tenants:
 
     def call(self, method: str, route: str, headers: dict[str, str]) -> Any:
         call = CALLS[method, route]
-        places = {"study": call.study, "number": call.number, "key": self.key_id}
-        path = route.format(**places, name=f"{CANARY}-search", architecture="1-0-0") + call.query
+        name = call.name or f"{CANARY}-{'learner' if '/fewshot/' in route else 'search'}"
+        places = {"study": call.study, "number": call.number, "key": self.key_id, "name": name}
+        path = route.format(**places, architecture="1-0-0", adaptation=f"{CANARY}-task") + call.query
+        if call.body == "file":
+            form: dict[str, Any] = {"data": {"name": "uploaded"}, "files": {"file": DATASET}}
+            return self.api.client.request(method, path, headers=headers, **form)
         body = self.whole if call.body == "export" else call.body
         return self.api.client.request(method, path, json=body, headers=headers)
+
+
+def fill_few_shot(store: Store, project_id: int) -> None:
+    """Datasets, learners, an adaptation and an evaluation, as if a worker had been there."""
+    data = reading.read(io.BytesIO(DATASET), most=10_000)
+    for name in (f"{CANARY}-data", f"{CANARY}-spare"):
+        uploads.keep(store, project_id, "dataset", name, data.to_bytes(), data.summary(), most=10_000)
+    body = {"method": "maml", "dataset": [f"{CANARY}-data"], "ways": 2, "shots": 1}
+    for kind, name in (("learner", "learner"), ("learner", "to-delete"), ("evaluation", "evaluation")):
+        model = artefacts.write(store, project_id, [packed({}, {})], most=10_000)
+        support = artefacts.write(store, project_id, [b"support"], most=10_000)
+        with store.write(project_id) as session:
+            about = {"learner": f"{CANARY}-learner", "dataset": f"{CANARY}-data"} if kind == "evaluation" else body
+            here = jobs.insert(session, jobs.Address(project_id, kind, f"{CANARY}-{name}"), about, "heavy")
+            here.move("running")
+            here.move("succeeded")
+            here.job.model_id = model
+            adaptations.keep(here, f"{CANARY}-task", support, {"examples": 1, "labels": ["a"], "counts": [1]})
 
 
 @pytest.fixture

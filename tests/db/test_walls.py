@@ -10,7 +10,7 @@ from sqlalchemy import Table, delete, event, func, select, text, update
 from sqlalchemy.exc import ProgrammingError
 from starlette.testclient import TestClient
 
-from app.db import artefacts, jobs
+from app.db import adaptations, artefacts, jobs
 from app.db.session import EVERY_PROJECT, Store, database_now
 from app.db.tables import Base, Project, Study, Upload
 from app.main import create_app
@@ -67,6 +67,7 @@ def fill_jobs(store: Store) -> None:
     with store.write(1) as session:
         here = jobs.insert(session, jobs.Address(1, "test", "one"), {}, "light")
         session.add(Upload(project_id=1, kind="k", name="n", summary={}, artefact_id=artefact_id, created_at=here.now))
+        adaptations.keep(here, "a", artefact_id, {})
         jobs.add_parts(here, [(1, {})])
         here.log("a line")
 

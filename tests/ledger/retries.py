@@ -195,8 +195,9 @@ RECIPES: dict[str, Recipe] = {
 }
 
 
-#: Jobs go on by themselves, so that rows say nothing of retries; tests/worker/test_searches.py sends these twice.
-HOSTED = "/v1/nas/"
+#: Jobs go on by themselves, so that rows say nothing of retries; tests/worker/test_searches.py and
+#: tests/api/test_fewshot.py send these twice.
+HOSTED = ("/v1/nas/", "/v1/fewshot/")
 
 
 def posts() -> list[str]:
