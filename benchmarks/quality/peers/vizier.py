@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Sequence
 from typing import Any
+
+os.environ["JAX_ENABLE_X64"] = "1"  # as its service does: in single precision its third suggestion is not a number
 
 import jax
 from vizier import algorithms
@@ -15,9 +18,6 @@ from benchmarks.quality.peer import Peer, Task
 from benchmarks.quality.spaces import Params, legal
 
 logging.disable(logging.WARNING)
-jax.config.update(
-    "jax_enable_x64", True
-)  # as its service does: in single precision its third suggestion is not a number
 
 
 class Vizier(Peer):
