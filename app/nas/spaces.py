@@ -467,7 +467,7 @@ FIELDS = {
 def space_from_json(said: Mapping[str, Any]) -> Space:
     """Raises: InvalidSpace, naming the place."""
     kind = said.get("type")
-    if kind not in FIELDS:
+    if not isinstance(kind, str) or kind not in FIELDS:
         raise InvalidSpace("/type", f"is one of {', '.join(FIELDS)}; got {kind!r}")
     for name in said:
         if name not in FIELDS[kind] | {"type", "max_parameters"}:

@@ -50,7 +50,7 @@ class Strategy:
         for name, value in given.items():
             if name not in known:
                 raise _wrong(name, f"there is no such setting; there are {', '.join(sorted(known))}")
-            if name == "name" and value not in NAMES:
+            if name == "name" and not (isinstance(value, str) and value in NAMES):
                 raise _wrong(name, f"is one of {', '.join(NAMES)}; got {value!r}")
             if name == "front" and not isinstance(value, bool):
                 raise _wrong(name, f"is true or false; got {value!r}")

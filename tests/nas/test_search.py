@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from app.errors import Invalid
 from app.nas.front import expected_hypervolume_gain, hypervolume, non_dominated
 from app.nas.problem import Problem, Task, Told
 from app.nas.search import Settings, front, propose_number, recommend, search
@@ -120,3 +121,11 @@ def test_the_expected_gain_of_hypervolume_is_the_mean_of_drawn_ones() -> None:
         for value in mean + deviation * rng.standard_normal(4000)
     ]
     assert expected[0] == pytest.approx(np.mean(drawn), abs=4 * np.std(drawn) / np.sqrt(4000))
+
+
+@pytest.mark.parametrize("name", [{}, [], None, 7, "fastest"])
+def test_what_names_no_strategy_and_no_space_is_refused_whatever_it_is(name: Any) -> None:
+    with pytest.raises(Invalid, match="one of"):
+        Strategy.from_json({"name": name})
+    with pytest.raises(Invalid, match="one of"):
+        space_from_json({"type": name})
