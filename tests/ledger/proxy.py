@@ -45,7 +45,8 @@ class Proxy:
     async def _reset(self) -> None:
         for writer in self._open:
             connection = writer.get_extra_info("socket")
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+            if connection.fileno() >= 0:  # else it has been closed in the meantime
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
             writer.transport.abort()
 
     async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -59,8 +59,8 @@ THREADS = 4
 ATTEMPTS = 100
 #: Of answers, what may differ when they are given again: how long the lease is now, and a key, which is shown once.
 VOLATILE = ("lease", "key", "note")
-#: Rows that belong to a key, not to the call.
-NO_EFFECT = {"idempotency_keys"}
+#: Rows that belong to a key, not to the call, and what a thread of its own learns from the trials when it comes to it.
+NO_EFFECT = {"idempotency_keys", "lessons", "lesson_words"}
 _RESET = struct.pack("ii", 1, 0)
 
 

@@ -66,8 +66,8 @@ def computed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     numbers: list[int] = []
     points = planning._points
 
-    def counting(definition: Any, history: Any, first_number: int, fixed: Any) -> Iterator[Suggestion]:
-        for number, point in enumerate(points(definition, history, first_number, fixed), start=first_number):
+    def counting(definition: Any, history: Any, first_number: int, *others: Any) -> Iterator[Suggestion]:
+        for number, point in enumerate(points(definition, history, first_number, *others), start=first_number):
             numbers.append(number)
             yield point
 
@@ -184,11 +184,11 @@ def test_an_ask_waits_for_the_point_that_is_being_computed(
     computations: list[int] = []
     points = planning._points
 
-    def slow(definition: Any, history: Any, first_number: int, fixed: Any) -> Iterator[Suggestion]:
+    def slow(definition: Any, history: Any, first_number: int, *others: Any) -> Iterator[Suggestion]:
         computations.append(first_number)
         began.set()
         assert go_on.wait(30)
-        yield from points(definition, history, first_number, fixed)
+        yield from points(definition, history, first_number, *others)
 
     monkeypatch.setattr(planning, "_points", slow)
     memory = Memory()
