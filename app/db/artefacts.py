@@ -127,6 +127,11 @@ def sweep(store: Store) -> int:
         return int(session.connection().execute(left).rowcount)
 
 
+def give_up(session: Session, artefact_id: str) -> None:
+    """Removes it unless somebody names it: a commit whose answer was lost may have done so."""
+    session.execute(delete(Artefact).where(Artefact.id == artefact_id, ~_is_named()))
+
+
 def _is_named() -> ColumnElement[bool]:
     """By whatever column of whatever table refers to artefacts, but their own chunks."""
     columns = [

@@ -141,9 +141,9 @@ def suited(method: MethodName, kind: Literal["classification", "regression"], wa
         return common | {
             "training_ways": 1,
             "training_queries": 10,
-            "inner_rate": 0.01,
-            "inner_steps": 1,
-            "adapt_steps": 1,
+            "inner_rate": 0.05,
+            "inner_steps": 5,
+            "adapt_steps": 5,
         }
     if method in GRADIENT_BASED:
         return common

@@ -116,11 +116,8 @@ class Unit:
 
     def save(self, checkpoint: bytes, fraction: float) -> None:
         """Keeps what the next attempt would go on from, in place of the one before.  Raises: Ended."""
-        made = self._patiently(
-            lambda: artefacts.write(self.store, self.project_id, [checkpoint], most=self.max_artefact_bytes)
-        )
 
-        def write() -> None:
+        def write(made: str) -> None:
             with self._writing() as (here, row):
                 before, row.checkpoint_id = row.checkpoint_id, made
                 row.progress, row.stalled = max(row.progress, min(1.0, fraction)), 0
@@ -129,16 +126,12 @@ class Unit:
                 if isinstance(row, Job):
                     here.changed()
 
-        self._patiently(write)
-        self._checkpoint_id = made
+        self._checkpoint_id = self._named(checkpoint, write)
 
     def publish(self, result: Mapping[str, Any], model: bytes) -> None:
         """What came out so far, in place of what did before; it stays if the job is cancelled.  Raises: Ended."""
-        made = self._patiently(
-            lambda: artefacts.write(self.store, self.project_id, [model], most=self.max_artefact_bytes)
-        )
 
-        def write() -> None:
+        def write(made: str) -> None:
             with self._writing() as (here, row):
                 assert isinstance(row, Job)  # noqa: S101  (parts have no model)
                 before, row.model_id, row.result = row.model_id, made, dict(result)
@@ -146,7 +139,7 @@ class Unit:
                 if before != made:
                     artefacts.remove(here.session, before)
 
-        self._patiently(write)
+        self._named(model, write)
 
     def saved(self) -> bytes | None:
         """What the last `save` of any attempt kept."""
@@ -208,6 +201,22 @@ class Unit:
     def _patiently(self, transaction: Callable[[], Outcome]) -> Outcome:
         return patiently(transaction, self.leaving)
 
+    def _named(self, content: bytes, write: Callable[[str], None]) -> str:
+        """Stores an artefact and has `write` name it; it goes at once if the row is not this attempt's.
+
+        Raises: Ended.
+        """
+        made = self._patiently(
+            lambda: artefacts.write(self.store, self.project_id, [content], most=self.max_artefact_bytes)
+        )
+        try:
+            self._patiently(lambda: write(made))
+        except (Cancelled, Superseded):
+            with self.store.write(self.project_id) as session:
+                artefacts.give_up(session, made)
+            raise
+        return made
+
     @contextmanager
     def _writing(self) -> Iterator[tuple[OpenJob, Job | JobPart]]:
         with self.store.write(self.project_id) as session:
@@ -231,14 +240,8 @@ class Unit:
 
     def finish(self, done: Done) -> None:
         """Raises: Ended."""
-        model_id = None
-        if done.model is not None:
-            model = done.model
-            model_id = self._patiently(
-                lambda: artefacts.write(self.store, self.project_id, [model], most=self.max_artefact_bytes)
-            )
 
-        def write() -> None:
+        def write(model_id: str | None) -> None:
             with self._writing() as (here, row):
                 row.progress, row.result = 1.0, dict(done.result)
                 if isinstance(row, Job):
@@ -249,7 +252,10 @@ class Unit:
                 else:
                     _end_part(here, row, "succeeded", None)
 
-        self._patiently(write)
+        if done.model is None:
+            self._patiently(lambda: write(None))
+        else:
+            self._named(done.model, write)
 
     def fail(self, reason: str) -> None:
         """Raises: Ended."""

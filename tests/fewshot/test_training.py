@@ -51,7 +51,7 @@ def test_a_learner_gets_better_at_tasks_that_it_has_not_seen(method: MethodName)
 
 @pytest.mark.slow
 def test_a_regression_learner_gets_better_at_lines_that_it_has_not_seen() -> None:
-    pool = lines(40)
+    pool = lines(40, n_examples=20)
     tasks = Tasks(ways=1, shots=5, queries=5, n_episodes=40, seed=0)
     training = Training(spec("maml", kind="regression", shots=5, width=16, learning_rate=5e-3), pool)
     before, _ = judged(training.learner(), lines(), tasks)
