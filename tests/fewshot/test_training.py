@@ -55,7 +55,7 @@ def test_a_regression_learner_gets_better_at_lines_that_it_has_not_seen() -> Non
     tasks = Tasks(ways=1, shots=5, queries=5, n_episodes=40, seed=0)
     training = Training(spec("maml", kind="regression", shots=5, width=16, learning_rate=5e-3), pool)
     before, _ = judged(training.learner(), lines(), tasks)
-    training.advance(200)
+    training.advance(400)
     after, _ = judged(training.learner(), lines(), tasks)
     assert after.mean < 0.5 * before.mean
     assert after.mean < baselines(pool, lines(), tasks)["mean"].mean
