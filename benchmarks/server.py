@@ -33,12 +33,14 @@ class Server:
         database: str | None = None,
         workers: int = 1,
         command: Sequence[str] = (),
+        roles: str | None = None,
         settings: Mapping[str, object] | None = None,
     ) -> None:
         self.folder = folder
         self.port = port or free_port()
         self.database = database or f"sqlite:///{folder / 'metatune.db'}"
         self.workers = workers
+        self.roles = ["--roles", roles] if roles else []
         self.settings = {f"METATUNE_{name.upper()}": str(value) for name, value in (settings or {}).items()}
         self.command = list(command) or [str(Path(sys.executable).parent / "metatune-server")]
         self.url = f"http://127.0.0.1:{self.port}"
@@ -58,7 +60,7 @@ class Server:
     def launch(self) -> None:
         """Starts it, and does not wait."""
         command = [*self.command, "serve", "--host", "127.0.0.1", "--port", str(self.port)]
-        command += ["--database", self.database, "--workers", str(self.workers)]
+        command += ["--database", self.database, "--workers", str(self.workers), *self.roles]
         environment = {name: value for name, value in os.environ.items() if not name.startswith("METATUNE_")}
         environment |= self.settings
         with self.log.open("ab") as log:

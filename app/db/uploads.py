@@ -43,23 +43,28 @@ def keep(
     Raises: DatasetDiffers, if the name is taken by another content; TooLarge.
     """
     artefact_id = artefacts.write(store, project_id, [content], most=most)
-    with store.write(project_id) as session:
-        there = find(session, project_id, kind, name)
-        if there is None:
-            now = session.execute(select(database_now())).scalar_one()
-            made = Upload(
-                project_id=project_id,
-                kind=kind,
-                name=name,
-                summary=dict(summary),
-                artefact_id=artefact_id,
-                created_at=now,
-            )
-            session.add(made)
-            audit.record(session, project_id, by=by, action=f"{kind}.uploaded", target=f"{kind}/{name}", at=now)
-            return made, True
-        is_same = _hash(session, there.artefact_id) == _hash(session, artefact_id)
-        artefacts.remove(session, artefact_id)
+    try:
+        with store.write(project_id) as session:
+            there = find(session, project_id, kind, name)
+            if there is None:
+                now = session.execute(select(database_now())).scalar_one()
+                made = Upload(
+                    project_id=project_id,
+                    kind=kind,
+                    name=name,
+                    summary=dict(summary),
+                    artefact_id=artefact_id,
+                    created_at=now,
+                )
+                session.add(made)
+                audit.record(session, project_id, by=by, action=f"{kind}.uploaded", target=f"{kind}/{name}", at=now)
+                return made, True
+            is_same = _hash(session, there.artefact_id) == _hash(session, artefact_id)
+            artefacts.remove(session, artefact_id)
+    except BaseException:  # such as another upload under this name that was faster
+        with store.write(project_id) as session:
+            artefacts.give_up(session, artefact_id)
+        raise
     if not is_same:
         raise DatasetDiffers(f"{kind} {name!r} is there with another content; take another name, or delete it first")
     return there, False

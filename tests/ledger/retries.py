@@ -12,6 +12,8 @@ routes are the application's own, and one that has no recipe here is named. A fo
 from __future__ import annotations
 
 import argparse
+import io
+import itertools
 import json
 import math
 import random
@@ -31,15 +33,19 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 from fastapi.routing import APIRoute
 from sqlalchemy import func, select
+from sqlalchemy import table as table_of
 
-from app.db import keys
+from app.db import engine, jobs, keys
 from app.db.migrate import migrate
 from app.db.session import EVERY_PROJECT, Store
 from app.db.tables import Base, Study
 from app.main import create_app
 from app.settings import Settings
+from app.worker.kinds import KINDS
+from app.worker.unit import begin
 from benchmarks.server import Server
 from tests.ledger.campaign import ROOT, planted_command
 from tests.ledger.chaos import table
@@ -69,16 +75,28 @@ _RESET = struct.pack("ii", 1, 0)
 
 @dataclass(frozen=True)
 class Call:
+    """`body` is JSON, or with a boundary the bytes of a form."""
+
     path: str
     body: Any
+    boundary: str = ""
+
+    @property
+    def content(self) -> bytes:
+        return bytes(self.body) if self.boundary else json.dumps(self.body).encode()
+
+    @property
+    def content_type(self) -> str:
+        return f"multipart/form-data; boundary={self.boundary}" if self.boundary else "application/json"
 
 
 class Peace:
     """Makes what the calls need to be there, and is not disturbed."""
 
-    def __init__(self, http: httpx.Client) -> None:
-        self.http = http
+    def __init__(self, http: httpx.Client, store: Store, has_worker: bool) -> None:
+        self.http, self.store, self.has_worker = http, store, has_worker
         self._exported: dict[str, Any] = {}
+        self._learner = self._search = ""
 
     def study(self, n_trials: int = 0) -> str:
         """With so many trials running, none of which will be handed out again."""
@@ -93,13 +111,104 @@ class Peace:
             self._exported = self.call("GET", f"/v1/studies/{self.study(3)}/export")
         return self._exported
 
+    def learner(self) -> str:
+        """A trained one of three ways, over vectors of four numbers."""
+        if not self._learner:
+            self._learner = _fresh()
+            self.send(_upload(DATASETS, "data", _examples()))
+            self.call("POST", LEARNERS, _new_learner(self._learner))
+            self.run("learner", self._learner)
+        return self._learner
+
+    def search(self) -> str:
+        """A finished one, with a network."""
+        if not self._search:
+            self._search = _fresh()
+            self.call("POST", SEARCHES, _new_search(self._search))
+            self.run("search", self._search)
+        return self._search
+
+    def run(self, kind: str, name: str) -> None:
+        """A job, to its end: by the worker, or here as one would."""
+        if not self.has_worker:
+            with self.store.read(EVERY_PROJECT) as session:
+                owner = keys.project(session, keys.DEFAULT_PROJECT).id
+                uid = jobs.get(session, jobs.Address(owner, kind, name)).job.uid
+            unit = begin(self.store, "retries", uid, None, 2**28)
+            assert unit is not None
+            unit.finish(KINDS[kind].run(unit))
+        while (state := self.call("GET", f"{FOLDERS[kind]}/{name}")["state"]) != "succeeded":
+            assert state in ("queued", "running"), state
+            time.sleep(0.2)
+
     def call(self, method: str, path: str, body: Any = None) -> Any:
-        response = self.http.request(method, path, json=body).raise_for_status()
+        return self._answer(self.http.request(method, path, json=body))
+
+    def send(self, call: Call) -> Any:
+        """Once, and again only where nobody is there to answer yet."""
+        for _ in range(ATTEMPTS):
+            headers = {"Content-Type": call.content_type}
+            response = self.http.post(call.path, content=call.content, headers=headers)
+            if response.status_code != 503:
+                break
+            time.sleep(0.5)
+        return self._answer(response)
+
+    def _answer(self, response: httpx.Response) -> Any:
+        response.raise_for_status()
         return response.json() if response.content else None
 
 
 def _fresh() -> str:
     return f"n-{uuid.uuid4().hex}"
+
+
+SEARCHES, TABLES = "/v1/nas/searches", "/v1/nas/tables"
+DATASETS, LEARNERS, EVALUATIONS = "/v1/fewshot/datasets", "/v1/fewshot/learners", "/v1/fewshot/evaluations"
+#: Of each kind of job.
+FOLDERS = {"search": SEARCHES, "learner": LEARNERS, "evaluation": EVALUATIONS}
+
+
+def _upload(path: str, name: str, content: bytes) -> Call:
+    edge = "edge-" + uuid.uuid4().hex
+    parts = [b'"name"\r\n\r\n' + name.encode(), b'"file"; filename="data.npz"\r\n\r\n' + content]
+    form = b"".join(f"--{edge}\r\nContent-Disposition: form-data; name=".encode() + part + b"\r\n" for part in parts)
+    return Call(path, form + f"--{edge}--\r\n".encode(), edge)
+
+
+def _npz(**arrays: Any) -> bytes:
+    file = io.BytesIO()
+    np.savez(file, **arrays)
+    return file.getvalue()
+
+
+def _examples() -> bytes:
+    """Twelve classes of eight examples."""
+    centres = np.random.default_rng(0).standard_normal((12, 1, 4))
+    x = centres + 0.1 * np.random.default_rng(1).standard_normal((12, 8, 4))
+    return _npz(x=x.reshape(-1, 4).astype(np.float32), y=np.repeat(np.arange(12), 8))
+
+
+def _cells() -> bytes:
+    """A table of all cells of three nodes."""
+    X = np.array(list(itertools.product(range(4), repeat=3)))
+    return _npz(X=X, y=0.01 * X.sum(axis=1), parameters=100.0 + X.sum(axis=1))
+
+
+def _new_learner(name: str) -> dict[str, Any]:
+    small = {"width": 8, "training_ways": 3, "training_shots": 1, "training_queries": 2, "tasks_per_update": 1}
+    whole = {"name": name, "method": "prototypical", "dataset": "data", "ways": 3, "episodes": 4, "options": small}
+    return whole
+
+
+def _new_search(name: str) -> dict[str, Any]:
+    return {
+        "name": name,
+        "space": {"type": "mlp", "max_depth": 1, "widths": [4, 8], "activations": ["relu"]},
+        "strategy": {"name": "random"},
+        "evaluator": {"name": "train", "dataset": "digits", "epochs": 1},
+        "budget": {"evaluations": 1},
+    }
 
 
 #: Makes so many calls of a route that each do something new.
@@ -171,7 +280,56 @@ def _predicted(there: Peace, n: int) -> list[Call]:
     return [Call(f"/v1/studies/{name}/predict", {"params": [{"x": k / n}]}) for k in range(n)]
 
 
+def _uploads(path: str, content: Callable[[], bytes]) -> Recipe:
+    return lambda there, n: [_upload(path, _fresh(), content()) for _ in range(n)]
+
+
+def _learners(there: Peace, n: int) -> list[Call]:
+    there.learner()
+    return [Call(LEARNERS, _new_learner(_fresh())) for _ in range(n)]
+
+
+def _evaluations(there: Peace, n: int) -> list[Call]:
+    path = f"{LEARNERS}/{there.learner()}/evaluate"
+    return [Call(path, {"name": _fresh(), "dataset": "data", "ways": 3, "shots": 2}) for _ in range(n)]
+
+
+def _cancelled(folder: str, make: Recipe) -> Recipe:
+    def recipe(there: Peace, n: int) -> list[Call]:
+        return [Call(f"{folder}/{there.send(call)['name']}/cancel", {}) for call in make(there, n)]
+
+    return recipe
+
+
+_SUPPORT = {"x": [[0.0, 0.0, 0.0, float(k)] for k in range(3)], "y": ["a", "b", "c"]}
+_QUERY = {"x": [[0.0, 0.0, 0.0, 1.0]]}
+
+
+def _adapted(there: Peace, n: int) -> list[Call]:
+    path = f"{LEARNERS}/{there.learner()}/adapt"
+    return [Call(path, {"support": _SUPPORT, "query": _QUERY}) for _ in range(n)]
+
+
+def _asked(there: Peace, n: int) -> list[Call]:
+    path = f"{LEARNERS}/{there.learner()}/adaptations/{_fresh()}"
+    there.call("PUT", path, {"support": _SUPPORT})
+    return [Call(f"{path}/predict", {"query": _QUERY}) for _ in range(n)]
+
+
+def _asked_network(there: Peace, n: int) -> list[Call]:
+    return [Call(f"{SEARCHES}/{there.search()}/predict", {"x": [[0.0] * 64]}) for _ in range(n)]
+
+
+_searches = _anywhere(SEARCHES, lambda: _new_search(_fresh()))
 RECIPES: dict[str, Recipe] = {
+    SEARCHES: _searches,
+    SEARCHES + "/{name}/cancel": _cancelled(SEARCHES, _searches),
+    TABLES: _uploads(TABLES, _cells),
+    DATASETS: _uploads(DATASETS, _examples),
+    LEARNERS: _learners,
+    LEARNERS + "/{name}/cancel": _cancelled(LEARNERS, _learners),
+    LEARNERS + "/{name}/evaluate": _evaluations,
+    EVALUATIONS + "/{name}/cancel": _cancelled(EVALUATIONS, _evaluations),
     "/v1/recommend": _anywhere("/v1/recommend", lambda: {"space": SPACE}),
     "/v1/knowledge/import": _taught,
     "/v1/keys": _anywhere("/v1/keys", lambda: {"scopes": ["read"]}),
@@ -195,16 +353,18 @@ RECIPES: dict[str, Recipe] = {
 }
 
 
-#: Jobs go on by themselves, so that rows say nothing of retries; tests/worker/test_searches.py and
-#: tests/api/test_fewshot.py send these twice.
-HOSTED = ("/v1/nas/", "/v1/fewshot/")
+#: What only a worker answers.
+ASKED: dict[str, Recipe] = {
+    SEARCHES + "/{name}/predict": _asked_network,
+    LEARNERS + "/{name}/adapt": _adapted,
+    LEARNERS + "/{name}/adaptations/{adaptation}/predict": _asked,
+}
 
 
 def posts() -> list[str]:
-    """The templates of every POST that the application has, but those of hosted jobs."""
+    """The templates of every POST that the application has."""
     routes = create_app(Settings(database="sqlite:///unused.db")).routes
-    found = [route.path for route in routes if isinstance(route, APIRoute) and "POST" in route.methods]
-    return [path for path in found if not path.startswith(HOSTED)]
+    return [route.path for route in routes if isinstance(route, APIRoute) and "POST" in route.methods]
 
 
 # --- one call, spoiled and sent again -----------------------------------------------------------------------------
@@ -223,9 +383,9 @@ class Answer:
 
 
 def message(call: Call, key: str, token: str) -> bytes:
-    body = json.dumps(call.body).encode()
+    body = call.content
     lines = [f"POST {call.path} HTTP/1.1", "Host: localhost", f"Authorization: Bearer {token}", "Connection: close"]
-    lines += ["Content-Type: application/json", f"Content-Length: {len(body)}", f"Idempotency-Key: {key}", "", ""]
+    lines += [f"Content-Type: {call.content_type}", f"Content-Length: {len(body)}", f"Idempotency-Key: {key}", "", ""]
     return "\r\n".join(lines).encode() + body
 
 
@@ -320,7 +480,9 @@ def leavings(store: Store) -> Counter[str]:
     with store.read(EVERY_PROJECT) as session:
         found = {table.name: session.execute(select(func.count()).select_from(table)).scalar_one() for table in tables}
         sums = session.execute(select(func.sum(Study.revision), func.sum(Study.next_number))).one()
-    return Counter(found | {"revisions": int(sums[0] or 0), "numbers": int(sums[1] or 0)})
+        entries = table_of("workflow_status", schema=None if store.is_sqlite else engine.SCHEMA)
+        queued = session.execute(select(func.count()).select_from(entries)).scalar_one()
+    return Counter(found | {"revisions": int(sums[0] or 0), "numbers": int(sums[1] or 0), "queued": queued})
 
 
 @dataclass
@@ -329,6 +491,7 @@ class Site:
     servers: Sequence[Server]
     store: Store
     token: str
+    has_worker: bool
 
     @property
     def ports(self) -> list[int]:
@@ -339,7 +502,7 @@ class Site:
 
 
 @contextmanager
-def site(folder: Path, kind: str, *bugs: str) -> Iterator[Site]:
+def site(folder: Path, kind: str, *bugs: str, roles: str = "api") -> Iterator[Site]:
     """One server on SQLite, or two on PostgreSQL, and a key that may do everything."""
     folder.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
@@ -356,10 +519,10 @@ def site(folder: Path, kind: str, *bugs: str) -> Iterator[Site]:
             _, token = keys.create(session, owner, keys.SCOPES, by="retries", is_instance=True)
         command = planted_command(*bugs)
         servers = [
-            stack.enter_context(Server(folder, database=url, command=command))
+            stack.enter_context(Server(folder, database=url, command=command, roles=roles))
             for _ in range(1 if store.is_sqlite else 2)
         ]
-        yield Site(folder, servers, store, token)
+        yield Site(folder, servers, store, token, roles != "api")
 
 
 def force(site: Site, route: str, n: int, until: float | None = None) -> Tally:
@@ -367,11 +530,12 @@ def force(site: Site, route: str, n: int, until: float | None = None) -> Tally:
     kept = site.folder / f"{route.strip('/').replace('/', '.')}.json"
     tally = Tally(**json.loads(kept.read_text())) if kept.exists() else Tally()
     with site.peace() as http, ThreadPoolExecutor(THREADS) as pool:
-        there = Peace(http)
+        there = Peace(http, site.store, site.has_worker)
+        recipe = (RECIPES | ASKED)[route]
         is_due = tally.retries < n and (until is None or time.monotonic() < until)
-        expected = _measure(site, there, route) if is_due else Counter()
+        expected = _measure(site, there, recipe) if is_due else Counter()
         while tally.retries < n and (until is None or time.monotonic() < until):
-            calls = RECIPES[route](there, min(BATCH, math.ceil((n - tally.retries) / SPOILS)))
+            calls = recipe(there, min(BATCH, math.ceil((n - tally.retries) / SPOILS)))
             before = leavings(site.store)
             sent = [pool.submit(once, site.ports, call, site.token, _fresh()) for call in calls]
             for one in sent:
@@ -385,15 +549,15 @@ def force(site: Site, route: str, n: int, until: float | None = None) -> Tally:
     return tally
 
 
-def _measure(site: Site, there: Peace, route: str) -> Counter[str]:
+def _measure(site: Site, there: Peace, recipe: Recipe) -> Counter[str]:
     """What so many calls leave behind that are sent once."""
-    calls = RECIPES[route](there, MEASURED)
+    calls = recipe(there, MEASURED)
     before = leavings(site.store)
     for call in calls:
-        there.call("POST", call.path, call.body)
+        there.send(call)
     found = Counter({name: count - before[name] for name, count in leavings(site.store).items()})
     odd = {name: count for name, count in found.items() if count % MEASURED}
-    assert not odd, f"{route}: {MEASURED} equal calls left {odd}"
+    assert not odd, f"{calls[0].path}: {MEASURED} equal calls left {odd}"
     return found
 
 
@@ -419,12 +583,14 @@ def main() -> None:
         signal.signal(number, lambda received, _: sys.exit(128 + received))
     until = None if given.seconds is None else time.monotonic() + given.seconds
     with site(given.folder / given.kind, given.kind) as product:
-        found = {route: force(product, route, given.n, until) for route in posts()}
+        found = {route: force(product, route, given.n, until) for route in RECIPES}
+    with site(given.folder / f"asked-{given.kind}", given.kind, roles="both") as product:
+        found |= {route: force(product, route, given.n, until) for route in ASKED}
     is_done = all(tally.retries >= given.n for tally in found.values())
     control: dict[str, Tally] = {}
     if is_done:
         with site(given.folder / f"control-{given.kind}", given.kind, "forgotten-keys") as planted:
-            control = {route: force(planted, route, min(given.n, BATCH)) for route in posts()}
+            control = {route: force(planted, route, min(given.n, BATCH)) for route in RECIPES}
     for name, tallies in (("", found), ("planted: idempotency keys forgotten", control)):
         print(f"{name}\n{table(FIGURES, rows(tallies))}\n")
     spoiled = sum((Counter(tally.spoiled) for tally in found.values()), Counter[str]())

@@ -6,22 +6,23 @@ from pathlib import Path
 
 import pytest
 
-from tests.ledger.retries import RECIPES, SPOILED, force, posts, site
+from tests.ledger.retries import ASKED, RECIPES, SPOILED, force, posts, site
 
 #: Of each POST, so that about everything happens to it.
 N = 4 * len(SPOILED)
 
 
 def test_every_post_has_a_recipe() -> None:
-    assert set(posts()) == set(RECIPES)
+    assert set(posts()) == set(RECIPES | ASKED)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
 def test_no_post_takes_effect_twice_whatever_becomes_of_its_connection(folder: Path, kind: str) -> None:
-    with site(folder, kind) as servers:
-        for route in posts():
-            tally = force(servers, route, N)
+    for recipes, roles in ((RECIPES, "api"), (ASKED, "both")):
+        with site(folder / roles, kind, roles=roles) as servers:
+            tallies = {route: force(servers, route, N) for route in recipes}
+        for route, tally in tallies.items():
             assert tally.retries >= N, route
             assert (tally.double, tally.missing, tally.different, tally.refused) == (0, 0, 0, 0), (route, tally.example)
 
