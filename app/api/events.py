@@ -13,6 +13,7 @@ from fastapi.responses import StreamingResponse
 from sqlalchemy import func, select
 
 from app.api.dependencies import AddressDep, StoreDep, authenticate, router_of
+from app.api.wire import stream_of
 from app.db import studies
 from app.db.reclaim import reading
 from app.db.session import Store
@@ -26,13 +27,18 @@ router = router_of("/v1/studies/{study}", tags=["events"])
 POLL_SECONDS = 0.5
 COMMENT_SECONDS = 15.0
 AT_ONCE = 500
+TYPES = (
+    *(f"trial.{what}" for what in ("created", "started", "reported", "finished", "released", "expired", "removed")),
+    "study.updated",
+    "reset",
+)
 
 
 @router.get(
     "/events",
     summary="Watch a study",
     response_class=StreamingResponse,
-    responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}},
+    responses=stream_of(*TYPES),
 )
 async def watch(
     request: Request,

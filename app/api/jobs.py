@@ -14,7 +14,7 @@ from pydantic import Field
 
 from app.api.dependencies import NAME_PATTERN, CallerDep, StoreDep, authenticate
 from app.api.events import COMMENT_SECONDS, POLL_SECONDS
-from app.api.wire import After, Answer, Limit, Page, Time, cursor, read_cursor
+from app.api.wire import After, Answer, Limit, Page, Time, cursor, read_cursor, stream_of
 from app.db import jobs
 from app.db.jobs import Address
 from app.db.keys import Caller
@@ -26,7 +26,6 @@ from app.services import submit
 
 ENGINE = "dbos"
 JobName = Annotated[str, Path(pattern=NAME_PATTERN, description="The job's name")]
-STREAM: dict[int | str, dict[str, Any]] = {200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}}
 
 
 class LogLine(Answer):
@@ -113,7 +112,7 @@ def add_common_routes(router: APIRouter, prefix: str, kind: str, answer: type[An
         f"{prefix}/{{name}}/events",
         summary=f"Watch a {kind} job",
         response_class=StreamingResponse,
-        responses=STREAM,
+        responses=stream_of("job.updated"),
     )
     async def watch_job(
         request: Request,

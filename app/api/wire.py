@@ -29,6 +29,13 @@ class Answer(BaseModel):
     model_config = ConfigDict(from_attributes=True)
 
 
+def stream_of(*events: str) -> dict[int | str, dict[str, Any]]:
+    """The OpenAPI responses of a route that sends these Server-Sent Events, each as a client's library hands it out."""
+    data = {"type": "string", "contentMediaType": "application/json"}
+    fields = {"id": {"type": "string"}, "event": {"enum": list(events)}, "data": data}
+    return {200: {"content": {"text/event-stream": {"schema": {"type": "object", "properties": fields}}}}}
+
+
 def _time(at: datetime) -> str:
     return at.astimezone(UTC).isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"
 
