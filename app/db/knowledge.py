@@ -78,6 +78,7 @@ def add(
     told = words_of(name, description, *tags, *map(str, tags.values()))[:MAX_WORDS]
     for word in [*told, *(f"={parameter}" for parameter in list(space.parameters)[:MAX_WORDS])]:
         session.add(LessonWord(lesson_id=lesson.id, word=word, project_id=project_id))
+    session.flush()  # the next lesson may replace this one, words and all
     return lesson
 
 

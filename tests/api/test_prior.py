@@ -254,6 +254,18 @@ def test_knowledge_moves_to_another_site_without_raw_results(api: Api) -> None:
     assert run(api, 1)[0]["origin"]["source"] != "warm_start"
 
 
+def test_a_file_that_holds_a_name_twice_is_taken_in_with_the_later_one(api: Api) -> None:
+    """As a site exports it that has a study, and imported another of its name."""
+    past(api, "first")
+    api.call("POST", "/v1/knowledge/import", api.call("GET", "/v1/knowledge/export", status=200), status=200)
+    twice = api.call("GET", "/v1/knowledge/export", status=200)
+    assert [entry["name"] for entry in twice["entries"]] == ["first", "first"]
+    twice["entries"][1]["description"] = "the later one"
+    assert api.call("POST", "/v1/knowledge/import", twice, status=200) == {"imported": 2}
+    found = api.call("GET", "/v1/knowledge", status=200)["items"]
+    assert [(one["is_imported"], one["description"]) for one in found] == [(False, ""), (True, "the later one")]
+
+
 @pytest.mark.parametrize(
     ("place", "value"), [("scores", [0.0]), ("theta", [float("1e400")]), ("space", {"x": {"type": "float"}})]
 )
