@@ -91,16 +91,25 @@ def _offered(project_id: int) -> Select[Lesson]:
 
 
 def candidates(
-    session: Session, project_id: int, *, space: SearchSpace | None, words: Sequence[str], apart_from: int | None
+    session: Session,
+    project_id: int,
+    *,
+    space: SearchSpace | None,
+    words: Sequence[str],
+    apart_from: int | None,
+    other_names: Iterable[str] = (),
 ) -> Sequence[Lesson]:
-    """Those that may be alike, without their observations; the newest first."""
+    """Those that may be alike, without their observations; the newest first.
+
+    other_names: what they may call the space's parameters.
+    """
     ids: set[int] = set()
     if space is not None:
         own = select(Lesson.id).where(
             Lesson.project_id == project_id, Lesson.signature == signature(space), Lesson.is_latest
         )
         ids |= set(session.scalars(own.order_by(Lesson.id.desc()).limit(NEWEST_ALIKE)))
-        words = [*words[:MAX_WORDS], *(f"={name}" for name in list(space.parameters)[:MAX_WORDS])]
+        words = [*words[:MAX_WORDS], *(f"={name}" for name in [*space.parameters, *other_names][:MAX_WORDS])]
     for word in words:
         with_word = select(LessonWord.lesson_id).where(LessonWord.project_id == project_id, LessonWord.word == word)
         ids |= set(session.scalars(with_word.order_by(LessonWord.lesson_id.desc()).limit(NEWEST_PER_WORD)))

@@ -66,8 +66,16 @@ def consider(
         by_name = knowledge.named(session, project_id, names)
         lessons = [by_name[name] for name in names if name in by_name and by_name[name].study_id != apart_from]
     else:
+        other_names = [other for others in (aliases or {}).values() for other in others]
         lessons = list(
-            knowledge.candidates(session, project_id, space=portrait.space, words=portrait.words, apart_from=apart_from)
+            knowledge.candidates(
+                session,
+                project_id,
+                space=portrait.space,
+                words=portrait.words,
+                apart_from=apart_from,
+                other_names=other_names,
+            )
         )
     found = likenesses(portrait, [portrait_of(lesson) for lesson in lessons], aliases)
     order = range(len(lessons))

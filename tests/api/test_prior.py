@@ -254,6 +254,15 @@ def test_knowledge_moves_to_another_site_without_raw_results(api: Api) -> None:
     assert run(api, 1)[0]["origin"]["source"] != "warm_start"
 
 
+def test_a_past_study_is_found_by_what_it_calls_a_parameter(api: Api) -> None:
+    past(api, "first")
+    wish: dict[str, Any] = {"space": {"learning_rate": SPACE["lr"]}, "count": 1}
+    assert api.call("POST", "/v1/recommend", wish, status=200)["considered"] == []
+    wish["aliases"] = {"learning_rate": ["eta", "lr"]}
+    (item,) = api.call("POST", "/v1/recommend", wish, status=200)["items"]
+    assert item["from"] == ["first"]
+
+
 def test_a_file_that_holds_a_name_twice_is_taken_in_with_the_later_one(api: Api) -> None:
     """As a site exports it that has a study, and imported another of its name."""
     past(api, "first")
