@@ -48,6 +48,11 @@ def test_both_clients_send_the_same():
         "tell": {"number": 1, "state": "complete", "params": {}},
         "report": {"prune": False, "stop": False},
         "heartbeat": {},
+        "best": {"number": 1},
+        "trials": {"trials": []},
+        "studies": {"items": [{"name": "s"}], "next": None},
+        "knowledge": {"items": [], "next": None},
+        "import": {"imported": 0},
     }
 
     def answer(requests):
@@ -59,28 +64,59 @@ def test_both_clients_send_the_same():
         return httpx.MockTransport(handle)
 
     def sync():
-        study = metatune.Client("http://t", "k", transport=answer(sent[0])).study("s", SPACE, seed=1)
+        client = metatune.Client("http://t", "k", transport=answer(sent[0]))
+        study = client.study("s", SPACE, seed=1, warm_start=["a"], metafeatures={"rows": 3})
         with study.trial(worker="w") as trial:
             trial.report(1, 0.5)
             trial.checkpoint("s3://there")
             trial.tell(0.25, noise=0.1)
+        trial.explanation()
+        trial.remove("by mistake")
         study.update(tags={"a": "b"})
         study.edit_space({"x": None}, dry_run=True)
+        study.find_best("mean", everywhere=True)
+        study.pareto({"value": 2})
+        study.prior()
+        study.edit_prior(exclude=["a"], include=["b"], caps={"c": 0.5})
+        study.add_many([{"params": {"x": 1}, "value": 2}])
+        study.copy("t").delete(purge=True)
+        client.restore("t")
+        list(client.studies(tags={"a": "b"}))
+        client.recommend(SPACE, count=2, metafeatures={"rows": 3})
+        list(client.knowledge())
+        client.export_knowledge(raw=False)
+        client.import_knowledge({"entries": []})
+        client.forget_knowledge("a")
 
     async def asynchronous():
         client = metatune.AsyncClient("http://t", "k", transport=answer(sent[1]))
-        study = await client.study("s", SPACE, seed=1)
+        study = await client.study("s", SPACE, seed=1, warm_start=["a"], metafeatures={"rows": 3})
         async with study.trial(worker="w") as trial:
             await trial.report(1, 0.5)
             await trial.checkpoint("s3://there")
             await trial.tell(0.25, noise=0.1)
+        await trial.explanation()
+        await trial.remove("by mistake")
         await study.update(tags={"a": "b"})
         await study.edit_space({"x": None}, dry_run=True)
+        await study.find_best("mean", everywhere=True)
+        await study.pareto({"value": 2})
+        await study.prior()
+        await study.edit_prior(exclude=["a"], include=["b"], caps={"c": 0.5})
+        await study.add_many([{"params": {"x": 1}, "value": 2}])
+        await (await study.copy("t")).delete(purge=True)
+        await client.restore("t")
+        [one async for one in client.studies(tags={"a": "b"})]
+        await client.recommend(SPACE, count=2, metafeatures={"rows": 3})
+        [one async for one in client.knowledge()]
+        await client.export_knowledge(raw=False)
+        await client.import_knowledge({"entries": []})
+        await client.forget_knowledge("a")
 
     sync()
     asyncio.run(asynchronous())
     assert sent[0] == sent[1]
-    assert len(sent[0]) == 7
+    assert len(sent[0]) == 23
 
 
 def test_a_search_is_submitted_and_followed_alike(capsys):

@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from metatune.async_study import AsyncStudy
 from metatune.client import RETRY_SECONDS, address_of, key_of, name_of, outbox_of
 from metatune.connection import AsyncConnection
-from metatune.record import PAGE, StudyRecord, defining, definition_of
+from metatune.knowledge import KNOWLEDGE, exporting, forgetting, importing, recommending
+from metatune.record import StudyRecord, defining, definition_of
 from metatune.sender import AsyncSender
 from metatune.space import Parameter
-from metatune.wire import Request, creating, given
+from metatune.wire import STUDIES, Request, creating, given, study_path, tagged
 
 if TYPE_CHECKING:
     import httpx
@@ -54,6 +55,10 @@ class AsyncClient:
         seed: int | None = None,
         stop: Mapping[str, Any] | None = None,
         pruning: str | Mapping[str, Any] | None = None,
+        warm_start: Literal["auto", "off"] | Sequence[str] | None = None,
+        metafeatures: Mapping[str, float] | None = None,
+        description: str | None = None,
+        tags: Mapping[str, str] | None = None,
         **more: Any,
     ) -> AsyncStudy:
         fields = given(
@@ -65,6 +70,10 @@ class AsyncClient:
             seed=seed,
             stop=stop,
             pruning=pruning,
+            warm_start=warm_start,
+            metafeatures=metafeatures,
+            description=description,
+            tags=tags,
             **more,
         )
         document = await self._connection.send(defining(name, definition_of(space, fields)))
@@ -72,20 +81,53 @@ class AsyncClient:
         await study.deliver()
         return study
 
-    async def studies(self, *, state: str | None = None, prefix: str | None = None) -> AsyncIterator[AsyncStudy]:
-        after: str | None = None
-        while True:
-            query = given(state=state, prefix=prefix, limit=PAGE, after=after)
-            page = await self._connection.send(Request("GET", "/v1/studies", query=query))
-            for document in page["items"]:
-                yield AsyncStudy(self._connection, document)
-            after = page.get("next")
-            if after is None:
-                return
+    async def studies(
+        self, *, state: str | None = None, prefix: str | None = None, tags: Mapping[str, str] | None = None
+    ) -> AsyncIterator[AsyncStudy]:
+        async for document in self._connection.items(STUDIES, state=state, prefix=prefix, **tagged(tags)):
+            yield AsyncStudy(self._connection, document)
 
     async def import_study(self, document: Mapping[str, Any], *, name: str | None = None) -> AsyncStudy:
         request = creating("/v1/studies/import", document, **given(name=name))
         return AsyncStudy(self._connection, await self._connection.send(request))
+
+    async def restore(self, name: str) -> AsyncStudy:
+        return AsyncStudy(self._connection, await self._connection.send(creating(study_path(name, "restore"), {})))
+
+    async def recommend(
+        self,
+        space: Mapping[str, Parameter] | type | None = None,
+        *,
+        count: int = 5,
+        description: str | None = None,
+        metafeatures: Mapping[str, float] | None = None,
+        constraints: Sequence[str] | None = None,
+        direction: str | None = None,
+        objective: str | None = None,
+        aliases: Mapping[str, Sequence[str]] | None = None,
+    ) -> dict[str, Any]:
+        wish = given(
+            count=count,
+            description=description,
+            metafeatures=metafeatures,
+            constraints=constraints,
+            direction=direction,
+            objective=objective,
+            aliases=aliases,
+        )
+        return dict(await self._connection.send(recommending(definition_of(space, wish))))
+
+    def knowledge(self) -> AsyncIterator[dict[str, Any]]:
+        return self._connection.items(KNOWLEDGE)
+
+    async def export_knowledge(self, *, raw: bool = True) -> dict[str, Any]:
+        return dict(await self._connection.send(exporting(raw=raw)))
+
+    async def import_knowledge(self, document: Mapping[str, Any]) -> int:
+        return int((await self._connection.send(importing(document)))["imported"])
+
+    async def forget_knowledge(self, study: str) -> None:
+        await self._connection.send(forgetting(study))
 
     def watch(self, study: str | StudyRecord, *, after: int | None = None) -> AsyncIterator[Event]:
         from metatune.watch import async_watch

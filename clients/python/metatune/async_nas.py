@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from metatune.nas import POLL_SECONDS, SEARCHES, UNFINISHED, SearchFailed, printed
-from metatune.record import PAGE
 from metatune.wire import Request, creating, given
 
 if TYPE_CHECKING:
@@ -42,14 +41,8 @@ class AsyncSearches:
         return found
 
     async def __aiter__(self) -> AsyncIterator[AsyncSearch]:
-        after: str | None = None
-        while True:
-            page = await self._connection.send(Request("GET", SEARCHES, query=given(limit=PAGE, after=after)))
-            for document in page["items"]:
-                yield AsyncSearch(self._connection, document["name"])
-            after = page.get("next")
-            if after is None:
-                return
+        async for document in self._connection.items(SEARCHES):
+            yield AsyncSearch(self._connection, document["name"])
 
 
 @dataclass(frozen=True)
@@ -80,14 +73,8 @@ class AsyncSearch:
         return list((await self._send("pareto", **given(penalty=penalty)))["items"])
 
     async def architectures(self, penalty: float | None = None) -> AsyncIterator[dict[str, Any]]:
-        after: str | None = None
-        while True:
-            page = await self._send("architectures", **given(penalty=penalty, limit=PAGE, after=after))
-            for item in page["items"]:
-                yield item
-            after = page.get("next")
-            if after is None:
-                return
+        async for item in self._connection.items(self._path("architectures"), penalty=penalty):
+            yield item
 
     async def download(self, path: str | Path) -> Path:
         content = await self._connection.send(Request("GET", self._path("model"), is_bytes=True))

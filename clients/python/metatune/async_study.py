@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
 
 from metatune.attended import AsyncAttended
 from metatune.delivery import Delivered, Kept, delivering, delivering_what_waits
 from metatune.errors import StudyDone
 from metatune.picture import MAX_POINTS, study_html
-from metatune.record import LEASE_SECONDS, PAGE, Asked, StudyRecord, frame_of, point_of, row_of
+from metatune.record import LEASE_SECONDS, Asked, StudyRecord, frame_of, point_of, row_of
 from metatune.trial import AsyncTrial, Result
 
 if TYPE_CHECKING:
@@ -101,19 +101,14 @@ class AsyncStudy(StudyRecord):
 
     @property
     async def best(self) -> AsyncTrial:
-        return self._trial(await self._connection.send(self._get("best")))
+        return await self.find_best()
+
+    async def find_best(self, by: Literal["value", "mean"] = "value", *, everywhere: bool = False) -> AsyncTrial:
+        return self._trial(await self._connection.send(self._finding_best(by, everywhere)))
 
     async def trials(self, *, state: str | None = None, order_by: str | None = None) -> AsyncIterator[AsyncTrial]:
-        after: str | None = None
-        while True:
-            page = await self._connection.send(
-                self._get("trials", state=state, order_by=order_by, limit=PAGE, after=after)
-            )
-            for document in page["items"]:
-                yield self._trial(document)
-            after = page.get("next")
-            if after is None:
-                return
+        async for document in self._connection.items(self._path("trials"), state=state, order_by=order_by):
+            yield self._trial(document)
 
     async def get_trial(self, number: int) -> AsyncTrial:
         return self._trial(await self._connection.send(self._get("trials", number)))
@@ -121,8 +116,8 @@ class AsyncStudy(StudyRecord):
     async def dataframe(self) -> pandas.DataFrame:
         return frame_of([row_of(trial) async for trial in self.trials()])
 
-    async def pareto(self) -> dict[str, Any]:
-        return dict(await self._connection.send(self._get("pareto")))
+    async def pareto(self, reference: Mapping[str, float] | None = None) -> dict[str, Any]:
+        return dict(await self._connection.send(self._fronting(reference)))
 
     async def predict(self, params: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         return dict(await self._connection.send(self._predicting(params)))
@@ -148,6 +143,14 @@ class AsyncStudy(StudyRecord):
         """A notebook does not await: what was heard last, without the history. `await study.html()` has it."""
         return study_html(self.document, [], None)
 
+    async def prior(self) -> dict[str, Any]:
+        return dict(await self._connection.send(self._get("prior")))
+
+    async def edit_prior(
+        self, *, exclude: Iterable[str] = (), include: Iterable[str] = (), caps: Mapping[str, float] | None = None
+    ) -> dict[str, Any]:
+        return dict(await self._connection.send(self._lending(exclude, include, caps)))
+
     async def enqueue(self, params: Mapping[str, Any]) -> AsyncTrial:
         return self._trial(await self._connection.send(self._enqueuing(params)))
 
@@ -158,8 +161,18 @@ class AsyncStudy(StudyRecord):
             raise answer.why
         return self._trial(answer)
 
-    async def delete(self) -> None:
-        await self._connection.send(self._deleting())
+    async def add_many(self, trials: Iterable[Mapping[str, Any]]) -> list[AsyncTrial]:
+        request = self._adding_many(trials)
+        answer = await self._connection.run(delivering(self._connection.outbox, self.uid, request))
+        if isinstance(answer, Kept):
+            raise answer.why
+        return [self._trial(document) for document in answer["trials"]]
+
+    async def copy(self, name: str) -> AsyncStudy:
+        return AsyncStudy(self._connection, await self._connection.send(self._copying(name)))
+
+    async def delete(self, *, purge: bool = False) -> None:
+        await self._connection.send(self._deleting(purge))
 
     def _trial(self, document: Mapping[str, Any]) -> AsyncTrial:
         return AsyncTrial(self._connection, self.name, self.uid, document)

@@ -6,14 +6,15 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from metatune.connection import Connection
+from metatune.knowledge import KNOWLEDGE, exporting, forgetting, importing, recommending
 from metatune.outbox import Outbox, default_folder
-from metatune.record import PAGE, StudyRecord, defining, definition_of
+from metatune.record import StudyRecord, defining, definition_of
 from metatune.space import Parameter
 from metatune.study import Study
-from metatune.wire import Request, creating, given
+from metatune.wire import STUDIES, Request, creating, given, study_path, tagged
 
 if TYPE_CHECKING:
     import httpx
@@ -68,13 +69,21 @@ class Client:
         seed: int | None = None,
         stop: Mapping[str, Any] | None = None,
         pruning: str | Mapping[str, Any] | None = None,
+        warm_start: Literal["auto", "off"] | Sequence[str] | None = None,
+        metafeatures: Mapping[str, float] | None = None,
+        description: str | None = None,
+        tags: Mapping[str, str] | None = None,
         **more: Any,
     ) -> Study:
         """The study of that name: made if it is new, joined if it is there with the same definition.
 
         Without a space it must be there. Without a name the server makes one. The space is a dictionary of parameters,
         or a dataclass or Pydantic model whose annotations say the same.
-        `more`: description, tags, warm_start, metafeatures, max_retries.
+
+        Args:
+            warm_start: which past studies lend to it: `auto` (the server picks), `off`, or their names.
+            metafeatures: numbers that describe the data, by which like studies are found: `{"n_rows": 1797}`.
+            more: what the contract has beside (`max_retries`).
 
         Raises: StudyDiffers, naming each difference; NotFound; Invalid, naming each wrong field.
         """
@@ -87,6 +96,10 @@ class Client:
             seed=seed,
             stop=stop,
             pruning=pruning,
+            warm_start=warm_start,
+            metafeatures=metafeatures,
+            description=description,
+            tags=tags,
             **more,
         )
         document = self._connection.send(defining(name, definition_of(space, fields)))
@@ -94,16 +107,12 @@ class Client:
         study.deliver()
         return study
 
-    def studies(self, *, state: str | None = None, prefix: str | None = None) -> Iterator[Study]:
-        """Every study of the project, fetched page by page as you go."""
-        after: str | None = None
-        while True:
-            query = given(state=state, prefix=prefix, limit=PAGE, after=after)
-            page = self._connection.send(Request("GET", "/v1/studies", query=query))
-            yield from (Study(self._connection, document) for document in page["items"])
-            after = page.get("next")
-            if after is None:
-                return
+    def studies(
+        self, *, state: str | None = None, prefix: str | None = None, tags: Mapping[str, str] | None = None
+    ) -> Iterator[Study]:
+        """Every study of the project, or those with this state, these tags; fetched page by page as you go."""
+        for document in self._connection.items(STUDIES, state=state, prefix=prefix, **tagged(tags)):
+            yield Study(self._connection, document)
 
     @property
     def nas(self) -> Searches:
@@ -116,6 +125,59 @@ class Client:
         """What `study.export()` gave, as the same study; under another name if one is given."""
         request = creating("/v1/studies/import", document, **given(name=name))
         return Study(self._connection, self._connection.send(request))
+
+    def restore(self, name: str) -> Study:
+        """Brings a deleted study back, within 7 days."""
+        return Study(self._connection, self._connection.send(creating(study_path(name, "restore"), {})))
+
+    def recommend(
+        self,
+        space: Mapping[str, Parameter] | type | None = None,
+        *,
+        count: int = 5,
+        description: str | None = None,
+        metafeatures: Mapping[str, float] | None = None,
+        constraints: Sequence[str] | None = None,
+        direction: str | None = None,
+        objective: str | None = None,
+        aliases: Mapping[str, Sequence[str]] | None = None,
+    ) -> dict[str, Any]:
+        """What past studies would try, best first, with no study made: `["items"][0]["params"]`.
+
+        Args:
+            space: left out: that of the past study most alike.
+            description, metafeatures: what it is about, by which like studies are found.
+            objective: of past studies with several, which one.
+            aliases: what past studies call a parameter: `{"lr": ["learning_rate"]}`.
+        Returns: `items`, each with `params`, `expected_quantile` (the part of past results that should be better) and
+            `from`; `considered`: every past study that was looked at, and why it was taken or left.
+        """
+        wish = given(
+            count=count,
+            description=description,
+            metafeatures=metafeatures,
+            constraints=constraints,
+            direction=direction,
+            objective=objective,
+            aliases=aliases,
+        )
+        return dict(self._connection.send(recommending(definition_of(space, wish))))
+
+    def knowledge(self) -> Iterator[dict[str, Any]]:
+        """What is remembered: each past study with its space, its objectives and how many results it teaches."""
+        return self._connection.items(KNOWLEDGE)
+
+    def export_knowledge(self, *, raw: bool = True) -> dict[str, Any]:
+        """What is remembered as one document, for another server. raw=False: ranks alone, no values."""
+        return dict(self._connection.send(exporting(raw=raw)))
+
+    def import_knowledge(self, document: Mapping[str, Any]) -> int:
+        """Takes in what `export_knowledge` gave, all or nothing; returns how many studies. Once is enough."""
+        return int(self._connection.send(importing(document))["imported"])
+
+    def forget_knowledge(self, study: str) -> None:
+        """Forgets an imported study. What a study of this server teaches goes with the study."""
+        self._connection.send(forgetting(study))
 
     def watch(self, study: str | StudyRecord, *, after: int | None = None) -> Iterator[Event]:
         """What happens in a study, as it happens, without an end. A break in between loses nothing.

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from metatune.errors import MetatuneError
-from metatune.record import PAGE
 from metatune.wire import Request, creating, given
 
 if TYPE_CHECKING:
@@ -58,13 +57,8 @@ class Searches:
         return found
 
     def __iter__(self) -> Iterator[Search]:
-        after: str | None = None
-        while True:
-            page = self._connection.send(Request("GET", SEARCHES, query=given(limit=PAGE, after=after)))
-            yield from (Search(self._connection, document["name"]) for document in page["items"])
-            after = page.get("next")
-            if after is None:
-                return
+        for document in self._connection.items(SEARCHES):
+            yield Search(self._connection, document["name"])
 
 
 def printed(info: Mapping[str, Any]) -> None:
@@ -109,13 +103,7 @@ class Search:
 
     def architectures(self, penalty: float | None = None) -> Iterator[dict[str, Any]]:
         """Every architecture with its evaluations, best reward first."""
-        after: str | None = None
-        while True:
-            page = self._send("architectures", **given(penalty=penalty, limit=PAGE, after=after))
-            yield from page["items"]
-            after = page.get("next")
-            if after is None:
-                return
+        return self._connection.items(self._path("architectures"), penalty=penalty)
 
     def download(self, path: str | Path) -> Path:
         """Writes the trained network, a zip of weights.npz and network.json.  Raises: Conflict, until it is trained."""

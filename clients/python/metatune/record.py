@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar, overload
 
@@ -12,11 +12,10 @@ from metatune.delivery import Delivered
 from metatune.picture import Point
 from metatune.space import Parameter
 from metatune.trial import Result, TrialRecord, measured
-from metatune.wire import ANSWER_SECONDS, Request, creating, given, study_path
+from metatune.wire import ANSWER_SECONDS, STUDIES, Request, creating, given, study_path
 
 LEASE_SECONDS = 120.0
 LONGEST_WAIT_SECONDS = 30.0
-PAGE = 200
 
 AnyTrial = TypeVar("AnyTrial", bound=TrialRecord)
 
@@ -112,8 +111,27 @@ class StudyRecord:
             self._path("trials"), {"params": params, **measured(result), **fields, **given(study_uid=self.uid)}
         )
 
-    def _deleting(self) -> Request:
-        return Request("DELETE", self._path(), query=given(study_uid=self.uid))
+    def _adding_many(self, trials: Iterable[Mapping[str, Any]]) -> Request:
+        return creating(self._path("trials"), {"trials": [*trials], **given(study_uid=self.uid)})
+
+    def _copying(self, name: str) -> Request:
+        return creating(self._path("copy"), {"name": name, **given(study_uid=self.uid)})
+
+    def _deleting(self, purge: bool) -> Request:
+        return Request("DELETE", self._path(), query=given(study_uid=self.uid, purge="true" if purge else None))
+
+    def _finding_best(self, by: str, everywhere: bool) -> Request:
+        return self._get("best", by=by, all="true" if everywhere else None)
+
+    def _fronting(self, reference: Mapping[str, float] | None) -> Request:
+        point = None if reference is None else ",".join(str(float(reference[name])) for name in self.directions)
+        return self._get("pareto", reference=point)
+
+    def _lending(self, exclude: Iterable[str], include: Iterable[str], caps: Mapping[str, float] | None) -> Request:
+        sources: list[dict[str, Any]] = [{"study": name, "excluded": True} for name in exclude]
+        sources += [{"study": name, "excluded": False} for name in include]
+        sources += [{"study": name, "cap": cap} for name, cap in (caps or {}).items()]
+        return Request("PATCH", self._path("prior"), json={"sources": sources, **given(study_uid=self.uid)})
 
     def _predicting(self, params: Sequence[Mapping[str, Any]]) -> Request:
         return Request("POST", self._path("predict"), json={"params": list(params)})
@@ -142,7 +160,7 @@ def definition_of(space: Mapping[str, Parameter] | type | None, fields: Mapping[
 def defining(name: str | None, definition: Mapping[str, Any]) -> Request:
     """Creates or joins; without a definition looks the study up, without a name the server makes one."""
     if name is None:
-        return creating("/v1/studies", definition)
+        return creating(STUDIES, definition)
     if definition:
         return Request("PUT", study_path(name), json=definition)
     return Request("GET", study_path(name))

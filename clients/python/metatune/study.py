@@ -5,14 +5,14 @@ from __future__ import annotations
 import contextlib
 import itertools
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
 
 from metatune.attended import Attended
 from metatune.delivery import Delivered, Kept, delivering, delivering_what_waits
 from metatune.errors import StudyDone
 from metatune.picture import MAX_POINTS, study_html
-from metatune.record import LEASE_SECONDS, PAGE, Asked, StudyRecord, frame_of, point_of, row_of
+from metatune.record import LEASE_SECONDS, Asked, StudyRecord, frame_of, point_of, row_of
 from metatune.trial import Result, Trial
 
 if TYPE_CHECKING:
@@ -36,7 +36,9 @@ class Study(StudyRecord):
         return dict(self.document)
 
     def update(self, **fields: Any) -> dict[str, Any]:
-        """Changes `state` (to `active`, `paused` or `stopped`), `stop`, `description`, `tags`, `metafeatures`."""
+        """Changes `state` (to `active`, `paused` or `stopped`), `stop`, `warm_start`, `description`, `tags`,
+        `metafeatures`.
+        """
         self.document = self._connection.send(self._updating(fields))
         return dict(self.document)
 
@@ -143,17 +145,20 @@ class Study(StudyRecord):
     @property
     def best(self) -> Trial:
         """The best feasible trial. Raises: NoResultYet."""
-        return self._trial(self._connection.send(self._get("best")))
+        return self.find_best()
+
+    def find_best(self, by: Literal["value", "mean"] = "value", *, everywhere: bool = False) -> Trial:
+        """The best feasible trial.  Raises: NoResultYet.
+
+        Args:
+            by: the value that was told, or the mean that the model believes in, for noisy objectives.
+            everywhere: also among trials that an edited space no longer allows.
+        """
+        return self._trial(self._connection.send(self._finding_best(by, everywhere)))
 
     def trials(self, *, state: str | None = None, order_by: str | None = None) -> Iterator[Trial]:
         """Every trial, fetched page by page as you go. `order_by`: `number`, `value` or `-value`."""
-        after: str | None = None
-        while True:
-            page = self._connection.send(self._get("trials", state=state, order_by=order_by, limit=PAGE, after=after))
-            yield from map(self._trial, page["items"])
-            after = page.get("next")
-            if after is None:
-                return
+        return map(self._trial, self._connection.items(self._path("trials"), state=state, order_by=order_by))
 
     def get_trial(self, number: int) -> Trial:
         """One trial, with its reports. A trial fetched so is told without a lease."""
@@ -163,9 +168,12 @@ class Study(StudyRecord):
         """Every trial as a row by number, with `params.*` and `values.*`; needs pandas."""
         return frame_of([row_of(trial) for trial in self.trials()])
 
-    def pareto(self) -> dict[str, Any]:
-        """Of a study with several objectives: the trials that none other beats, and the hypervolume."""
-        return dict(self._connection.send(self._get("pareto")))
+    def pareto(self, reference: Mapping[str, float] | None = None) -> dict[str, Any]:
+        """Of a study with several objectives: the trials that none other beats, and the hypervolume.
+
+        reference: the corner of that volume, by objective; left out, it comes from the results.
+        """
+        return dict(self._connection.send(self._fronting(reference)))
 
     def predict(self, params: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """What the model expects at these points: mean and standard deviation."""
@@ -189,6 +197,24 @@ class Study(StudyRecord):
     def _repr_html_(self) -> str:
         return self.html()
 
+    # --- what past studies lend -------------------------------------------------------------------------------
+
+    def prior(self) -> dict[str, Any]:
+        """The past studies that were considered (`sources`), what they put first (`portfolio`), and the `guard`.
+
+        Each source says how alike it is, what it weighs now, and why it was taken or left.
+        """
+        return dict(self._connection.send(self._get("prior")))
+
+    def edit_prior(
+        self, *, exclude: Iterable[str] = (), include: Iterable[str] = (), caps: Mapping[str, float] | None = None
+    ) -> dict[str, Any]:
+        """Leaves past studies out, takes them in again, or caps what one may weigh: `caps={"past": 0.2}`.
+
+        Holds from the next suggestion on. Returns the prior as it is then.
+        """
+        return dict(self._connection.send(self._lending(exclude, include, caps)))
+
     # --- bringing trials along --------------------------------------------------------------------------------
 
     def enqueue(self, params: Mapping[str, Any]) -> Trial:
@@ -206,9 +232,24 @@ class Study(StudyRecord):
             raise answer.why
         return self._trial(answer)
 
-    def delete(self) -> None:
-        """Hides it; within 7 days `client.request("POST", "/v1/studies/NAME/restore")` brings it back."""
-        self._connection.send(self._deleting())
+    def add_many(self, trials: Iterable[Mapping[str, Any]]) -> list[Trial]:
+        """Results from elsewhere in one call, all or none: `[{"params": {"lr": 0.1}, "value": 0.4}, ...]`.
+
+        Each may hold what `add` takes; one without a result is enqueued. The server takes 10,000 at once.
+        """
+        request = self._adding_many(trials)
+        answer = self._connection.run(delivering(self._connection.outbox, self.uid, request))
+        if isinstance(answer, Kept):
+            raise answer.why
+        return [self._trial(document) for document in answer["trials"]]
+
+    def copy(self, name: str) -> Study:
+        """The same under another name, with its trials and their numbers; what was running waits in the copy."""
+        return Study(self._connection, self._connection.send(self._copying(name)))
+
+    def delete(self, *, purge: bool = False) -> None:
+        """Hides it; within 7 days `client.restore(name)` brings it back. purge: at once, for good."""
+        self._connection.send(self._deleting(purge))
 
     def _trial(self, document: Mapping[str, Any]) -> Trial:
         return Trial(self._connection, self.name, self.uid, document)

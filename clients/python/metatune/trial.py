@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, SupportsFloat, TypeAlias, TypeVa
 
 from metatune.annotations import instance_of
 from metatune.delivery import Kept, delivering
-from metatune.errors import LeaseLost
+from metatune.errors import LeaseLost, TrialRemoved
 from metatune.wire import Call, Request, given, study_path
 
 if TYPE_CHECKING:
@@ -162,6 +163,12 @@ class TrialRecord:
         body = {**(measured(result) if result is not None else {}), **fields, **given(study_uid=self._study_uid)}
         return Call(Request("PATCH", self._path(), json=body), self._taken)
 
+    def _removing(self, reason: str | None) -> Request:
+        return Request("DELETE", self._path(), query=given(reason=reason, study_uid=self._study_uid))
+
+    def _explaining(self) -> Request:
+        return Request("GET", self._path("explanation"), query=given(study_uid=self._study_uid))
+
     def _post(self, verb: str, body: Mapping[str, Any], *, is_ours: bool = True) -> Request:
         """Tell, report, heartbeat and release do the same when sent twice, so each may be retried."""
         identity = given(lease=self._lease if is_ours else None, study_uid=self._study_uid)
@@ -279,6 +286,15 @@ class Trial(TrialRecord):
         """Changes what a finished one says (`noise`, `cost`, `metadata`, `reason`); the study's log keeps both."""
         return self._connection.call(self._correcting(result, fields))
 
+    def remove(self, reason: str | None = None) -> None:
+        """Takes it out of the study for good; its number stays taken."""
+        with contextlib.suppress(TrialRemoved):
+            self._connection.send(self._removing(reason))
+
+    def explanation(self) -> dict[str, Any]:
+        """Why this point: what the model believed when it was suggested, what it believes now, what the past lent."""
+        return dict(self._connection.send(self._explaining()))
+
     def _deliver(self, request: Request) -> Trial:
         steps = delivering(self._connection.outbox, self._study_uid, request)
         return self._told(request, self._connection.run(steps))
@@ -349,6 +365,13 @@ class AsyncTrial(TrialRecord):
 
     async def correct(self, result: Result | None = None, **fields: Any) -> AsyncTrial:
         return await self._connection.call(self._correcting(result, fields))
+
+    async def remove(self, reason: str | None = None) -> None:
+        with contextlib.suppress(TrialRemoved):
+            await self._connection.send(self._removing(reason))
+
+    async def explanation(self) -> dict[str, Any]:
+        return dict(await self._connection.send(self._explaining()))
 
     async def _deliver(self, request: Request) -> AsyncTrial:
         steps = delivering(self._connection.outbox, self._study_uid, request)

@@ -15,6 +15,8 @@ from typing import Any, Generic, TypeVar
 from urllib.parse import quote
 
 ANSWER_SECONDS = 60.0
+PAGE = 200
+STUDIES = "/v1/studies"
 
 T = TypeVar("T")
 
@@ -56,8 +58,18 @@ def creating(path: str, body: Any, answer_seconds: float = ANSWER_SECONDS, **que
     return Request("POST", path, json=body, query=query, headers=headers, answer_seconds=answer_seconds)
 
 
+def page_of(path: str, query: Mapping[str, Any], after: str | None) -> Request:
+    """One page of a list: the first, or the one behind the cursor."""
+    return Request("GET", path, query=given(**query, limit=PAGE, after=after))
+
+
 def study_path(study: str, *rest: str | int) -> str:
-    return "/".join(["/v1/studies", quote(study, safe=""), *map(str, rest)])
+    return "/".join([STUDIES, quote(study, safe=""), *map(str, rest)])
+
+
+def tagged(tags: Mapping[str, str] | None) -> dict[str, str]:
+    """As a list's query says it: `tag.team=vision`."""
+    return {f"tag.{name}": value for name, value in (tags or {}).items()}
 
 
 def given(**fields: Any) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 import metatune
-from metatune.cli import doctor, run_program, studies, trials, watching
+from metatune.cli import doctor, memory, run_program, studies, trials, watching
 from metatune.cli.context import Address
 
 EPILOG = (
@@ -26,6 +26,8 @@ app = typer.Typer(
 )
 app.add_typer(studies.app, name="study")
 app.add_typer(trials.app, name="trial")
+app.add_typer(memory.app, name="knowledge")
+app.command("recommend")(memory.recommend)
 app.command("watch")(watching.watch)
 app.command("run")(run_program.run)
 app.command("doctor")(doctor.doctor)

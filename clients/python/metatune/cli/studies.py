@@ -1,4 +1,4 @@
-"""`metatune study`: create, ls, show, best, export, import, edit."""
+"""`metatune study`: create, ls, show, best, prior, export, import, edit, copy, rm, restore."""
 
 from __future__ import annotations
 
@@ -11,12 +11,17 @@ from typing import Annotated, Any
 import typer
 
 from metatune.cli.context import AsJson, Name, client, errors, out, pairs, read_json, usage
+from metatune.cli.memory import numbers, show_prior
 from metatune.cli.output import shown
 
 app = typer.Typer(help="Studies: make, read, change, carry elsewhere.", no_args_is_help=True)
 
 Objective = Annotated[
     list[str] | None, typer.Option(help="name:minimize or name:maximize; repeat for several objectives.")
+]
+
+WarmStart = Annotated[
+    list[str] | None, typer.Option(help="auto, off, or a past study that lends to it; repeat for several.")
 ]
 
 
@@ -35,6 +40,10 @@ def create(
     pruning: Annotated[str | None, typer.Option(help='As JSON: {"rule": "asha", "max_step": 27}.')] = None,
     description: str | None = None,
     tag: Annotated[list[str] | None, typer.Option(help="name=value; repeat for several.")] = None,
+    warm_start: WarmStart = None,
+    metafeature: Annotated[
+        list[str] | None, typer.Option(help="name=number, by which like studies are found; repeat for several.")
+    ] = None,
     definition: Annotated[str | None, typer.Option(help="The whole definition as JSON, @file or -.")] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -46,8 +55,9 @@ def create(
         **({"space": read_json(space, "--space")} if space else {}),
         **_given(direction=direction, algorithm=algorithm, seed=seed, description=description),
         **_given(constraints=constraint or None, objectives=[_objective(one) for one in objective or ()] or None),
-        **_given(tags={k: shown(v) for k, v in pairs(tag or [], "--tag").items()} or None),
+        **_given(tags=_tags(tag)),
         **_given(stop=_given(**stop) or None, pruning=read_json(pruning, "--pruning") if pruning else None),
+        **_given(warm_start=_past(warm_start), metafeatures=numbers(metafeature, "--metafeature")),
     }
     if "space" not in fields:
         raise usage('give --space, as \'{"lr": {"type": "float", "low": 1e-5, "high": 1, "scale": "log"}}\' or @file')
@@ -61,12 +71,13 @@ def create(
 def ls(
     state: Annotated[str | None, typer.Option(help="active, paused or stopped.")] = None,
     prefix: Annotated[str | None, typer.Option(help="Names that begin so.")] = None,
+    tag: Annotated[list[str] | None, typer.Option(help="name=value; repeat for several, which must all agree.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """List the project's studies."""
     out.is_json = as_json
     with errors(), client() as here:
-        found = [study.document for study in here.studies(state=state, prefix=prefix)]
+        found = [study.document for study in here.studies(state=state, prefix=prefix, tags=_tags(tag))]
         rows = [
             (
                 document["name"],
@@ -108,6 +119,25 @@ def best(name: Name, as_json: AsJson = False) -> None:
                 out.table(front["trials"], ("trial", "values", "params"), rows)
 
 
+@app.command("prior")
+def prior(
+    name: Name,
+    exclude: Annotated[list[str] | None, typer.Option(help="Leave this past study out; repeat for several.")] = None,
+    include: Annotated[list[str] | None, typer.Option(help="Take it in again.")] = None,
+    cap: Annotated[list[str] | None, typer.Option(help="study=share: the most that it may weigh, 0 to 1.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """What past studies lend to this one, how much each weighs now, and why; or change that."""
+    out.is_json = as_json
+    caps = numbers(cap, "--cap")
+    with errors(), client() as here:
+        study = here.study(name)
+        if exclude or include or caps:
+            show_prior(study.edit_prior(exclude=exclude or (), include=include or (), caps=caps))
+        else:
+            show_prior(study.prior())
+
+
 @app.command("export")
 def export(
     name: Name,
@@ -144,6 +174,7 @@ def edit(
     state: Annotated[str | None, typer.Option(help="active, paused or stopped.")] = None,
     description: str | None = None,
     tag: Annotated[list[str] | None, typer.Option(help="name=value; replaces the tags.")] = None,
+    warm_start: WarmStart = None,
     max_trials: int | None = None,
     target: float | None = None,
     patience: int | None = None,
@@ -163,7 +194,8 @@ def edit(
     fields = _given(
         state=state,
         description=description,
-        tags={k: shown(v) for k, v in pairs(tag or [], "--tag").items()} or None,
+        tags=_tags(tag),
+        warm_start=_past(warm_start),
     )
     if not fields and not stop_given and space is None and constraint is None:
         raise usage("say what to change: --state, --description, --tag, --max-trials, --space, …")
@@ -180,6 +212,38 @@ def edit(
         show_study(study.update(**fields) if fields else study.document)
 
 
+@app.command("copy")
+def copy(
+    name: Name,
+    to: Annotated[str, typer.Argument(help="The copy's name.", show_default=False)],
+    as_json: AsJson = False,
+) -> None:
+    """The same study under another name, with its trials and their numbers."""
+    out.is_json = as_json
+    with errors(), client() as here:
+        show_study(here.study(name).copy(to).document)
+
+
+@app.command("rm")
+def rm(
+    name: Name, purge: Annotated[bool, typer.Option("--purge", help="At once, for good: nothing restores it.")] = False
+) -> None:
+    """Delete a study; within 7 days `restore` brings it back. Needs a key with admin."""
+    with errors(), client() as here:
+        here.study(name).delete(purge=purge)
+        out.say(f"{name} is deleted" + (" for good" if purge else f"; metatune study restore {name} brings it back"))
+
+
+@app.command("restore")
+def restore(
+    name: Annotated[str, typer.Argument(help="The study's name.", show_default=False)], as_json: AsJson = False
+) -> None:
+    """Bring a deleted study back."""
+    out.is_json = as_json
+    with errors(), client() as here:
+        show_study(here.restore(name).document)
+
+
 def show_study(document: Mapping[str, Any]) -> None:
     directions = {one["name"]: one["direction"] for one in document["objectives"]}
     space = {name: _parameter(parameter) for name, parameter in document["space"].items()}
@@ -190,6 +254,7 @@ def show_study(document: Mapping[str, Any]) -> None:
         *((f"space.{name}", text) for name, text in space.items()),
         ("constraints", document["constraints"]),
         ("algorithm", document["algorithm_in_use"]["name"]),
+        ("warm start", document["warm_start"]),
         ("stop", document["stop"]),
         ("trials", {state: n for state, n in document["counts"].items() if n}),
     ]
@@ -203,6 +268,14 @@ def _parameter(parameter: dict[str, Any]) -> str:
     beside = {name: value for name, value in parameter.items() if name not in ("type", "low", "high") and value}
     bounds = f" [{shown(parameter['low'])}, {shown(parameter['high'])}]" if "low" in parameter else ""
     return f"{parameter['type']}{bounds} {shown(beside) if beside else ''}".strip()
+
+
+def _tags(given: list[str] | None) -> dict[str, str] | None:
+    return {name: shown(value) for name, value in pairs(given, "--tag").items()} if given else None
+
+
+def _past(given: list[str] | None) -> str | list[str] | None:
+    return given[0] if given in (["auto"], ["off"]) else given or None
 
 
 def _objective(text: str) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""`metatune trial`: ls, show, tell, enqueue, retry."""
+"""`metatune trial`: ls, show, explain, tell, enqueue, retry, rm."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from metatune.cli.context import AsJson, Name, Number, client, errors, out, pairs, usage
+from metatune.cli.output import shown
 from metatune.trial import Trial
 
 app = typer.Typer(help="Trials: read, tell, enqueue.", no_args_is_help=True)
@@ -40,6 +41,20 @@ def show(name: Name, number: Number, as_json: AsJson = False) -> None:
     out.is_json = as_json
     with errors(), client() as here:
         show_trial(here.study(name).get_trial(number))
+
+
+@app.command("explain")
+def explain(name: Name, number: Number, as_json: AsJson = False) -> None:
+    """Why this point: what the model believed then and believes now, and what past studies lent."""
+    out.is_json = as_json
+    with errors(), client() as here:
+        found = here.study(name).get_trial(number).explanation()
+        prior = found["prior"]
+        rows = [("trial", found["number"]), ("params", found["params"]), ("source", found["source"])]
+        rows += [(f"then: {name}", value) for name, value in (found["when_suggested"] or {}).items()]
+        rows += [(f"now: {name}", found["now"][name]) for name in ("mean", "std") if found["now"]]
+        rows += [("prior", f"weight {shown(prior['weight'])} {shown(prior['sources'])}")] if prior["weight"] else []
+        out.document(found, [*rows, ("why", found["why"])])
 
 
 @app.command("tell")
@@ -93,6 +108,14 @@ def retry(name: Name, number: Number, as_json: AsJson = False) -> None:
     out.is_json = as_json
     with errors(), client() as here:
         show_trial(here.study(name).get_trial(number).retry())
+
+
+@app.command("rm")
+def rm(name: Name, number: Number, reason: str | None = None) -> None:
+    """Take a trial out of the study for good; its number stays taken. Needs a key with admin."""
+    with errors(), client() as here:
+        here.study(name).get_trial(number).remove(reason)
+        out.say(f"trial {number} of {name} is removed")
 
 
 def show_trial(trial: Trial) -> None:
