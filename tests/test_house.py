@@ -82,11 +82,12 @@ def test_the_numeric_core_knows_only_numeric_libraries() -> None:
 
 
 def test_an_engine_is_imported_when_it_is_needed_and_not_before(tmp_path: Path) -> None:
-    """The API, and a worker that only embeds, start without JAX, scikit-learn and pyarrow."""
+    """The API, and a worker that only embeds, start without JAX, scikit-learn, pyarrow and what of SciPy computes."""
     script = (
         "import sys; from app.main import create_app; import app.services.adapt; "
         "create_app(); create_app(is_worker=True); "
-        "print([name for name in ('jax', 'sklearn', 'pyarrow', 'dbos') if name in sys.modules])"
+        "late = ('jax', 'sklearn', 'pyarrow', 'dbos', 'scipy.special', 'scipy.linalg', 'scipy.stats'); "
+        "print([name for name in late if name in sys.modules])"
     )
     environment = {**os.environ, "METATUNE_DATABASE": f"sqlite:///{tmp_path}/none.db"}
     done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, timeout=240)

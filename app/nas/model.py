@@ -14,11 +14,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import scipy  # its parts load when they are named: an API process, which only reads plans, does without
 from numpy.typing import NDArray
-from scipy.linalg import cho_solve, cholesky, solve_triangular
-from scipy.optimize import minimize
-from scipy.sparse import csr_array
-from scipy.stats import norm
 
 from app.nas.problem import Problem, Summary
 from app.nas.spaces import Genes
@@ -76,11 +73,11 @@ class Features:
         cosines: Array = products / np.outer(*lengths)
         return 2.0 * (1.0 - np.minimum(cosines, 1.0))
 
-    def _matrix(self, counts: list[tuple[list[int], list[float]]]) -> csr_array:
+    def _matrix(self, counts: list[tuple[list[int], list[float]]]) -> scipy.sparse.csr_array:
         ends = np.cumsum([0, *(len(places) for places, _ in counts)])
         places = np.fromiter(itertools.chain.from_iterable(places for places, _ in counts), np.int64)
         values = np.fromiter(itertools.chain.from_iterable(values for _, values in counts), np.float64)
-        return csr_array((values, places, ends), shape=(len(counts), len(self._labels)))
+        return scipy.sparse.csr_array((values, places, ends), shape=(len(counts), len(self._labels)))
 
 
 @dataclass(frozen=True)
@@ -105,7 +102,7 @@ class Model:
     def predict(self, genes: Sequence[Genes]) -> tuple[Array, Array]:
         """Mean and standard deviation of the metric, without the noise of an evaluation."""
         K = np.exp(-np.tensordot(np.exp(self.weights[:-1]), self.features.distances(genes, self.genes), axes=1))
-        v = solve_triangular(self.L, K.T, lower=True)
+        v = scipy.linalg.solve_triangular(self.L, K.T, lower=True)
         variance = np.maximum(self.amplitude * (1.0 - np.sum(v**2, axis=0)), 1e-12)
         return self.centre + self.scale * (self.mean + K @ self.alpha), self.scale * np.sqrt(variance)
 
@@ -124,17 +121,17 @@ def fit(features: Features, summary: Summary, start: Array | None = None) -> Mod
 
     def solved(theta: Array) -> tuple[Array, Array, Array, float, float]:
         K = np.exp(-np.tensordot(np.exp(theta[:-1]), D, axes=1))
-        L = cholesky(K + np.diag(np.exp(theta[-1]) / summary.counts + JITTER), lower=True)
-        ones = cho_solve((L, True), np.ones(n))
+        L = scipy.linalg.cholesky(K + np.diag(np.exp(theta[-1]) / summary.counts + JITTER), lower=True)
+        ones = scipy.linalg.cho_solve((L, True), np.ones(n))
         mean = float(ones @ y / ones.sum())
-        alpha = cho_solve((L, True), y - mean)
+        alpha = scipy.linalg.cho_solve((L, True), y - mean)
         return K, L, alpha, mean, max(float((y - mean) @ alpha) / n, 1e-6)
 
     def loss(theta: Array) -> tuple[float, Array]:
         """Negative log posterior with mean and amplitude at their best, and its gradient."""
         K, L, alpha, _, amplitude = solved(theta)
         value = 0.5 * n * np.log(amplitude) + np.log(np.diag(L)).sum()
-        inverse = cho_solve((L, True), np.eye(n))
+        inverse = scipy.linalg.cho_solve((L, True), np.eye(n))
         outer = inverse - np.outer(alpha, alpha) / amplitude
         slopes = [-0.5 * np.exp(theta[b]) * float(np.sum(outer * K * D[b])) for b in range(n_blocks)]
         slopes.append(0.5 * np.exp(theta[-1]) * float(np.sum(np.diag(outer) / summary.counts)))
@@ -143,7 +140,7 @@ def fit(features: Features, summary: Summary, start: Array | None = None) -> Mod
 
     theta = prior_mean if start is None else start
     if n >= 3:
-        found = minimize(loss, theta, jac=True, method="L-BFGS-B", bounds=[BOUNDS] * len(theta),
+        found = scipy.optimize.minimize(loss, theta, jac=True, method="L-BFGS-B", bounds=[BOUNDS] * len(theta),
                          options={"maxiter": MAX_ITERATIONS})  # fmt: skip
         theta = found.x
     _, L, alpha, mean, amplitude = solved(theta)
@@ -154,10 +151,10 @@ def condition(features: Features, summary: Summary, weights: Array) -> Model:
     """The process with weights that were fitted before."""
     y, centre, scale = standardised(summary.means)
     K = np.exp(-np.tensordot(np.exp(weights[:-1]), features.distances(summary.genes, summary.genes), axes=1))
-    L = cholesky(K + np.diag(np.exp(weights[-1]) / summary.counts + JITTER), lower=True)
-    ones = cho_solve((L, True), np.ones(len(y)))
+    L = scipy.linalg.cholesky(K + np.diag(np.exp(weights[-1]) / summary.counts + JITTER), lower=True)
+    ones = scipy.linalg.cho_solve((L, True), np.ones(len(y)))
     mean = float(ones @ y / ones.sum())
-    alpha = cho_solve((L, True), y - mean)
+    alpha = scipy.linalg.cho_solve((L, True), y - mean)
     amplitude = max(float((y - mean) @ alpha) / len(y), 1e-6)
     return Model(features, summary.genes, weights, mean, amplitude, L, alpha, centre, scale)
 
@@ -175,7 +172,8 @@ def expected_gain(mean: Array, deviation: Array, best: Array | float) -> Array:
     """E[max(0, f − best)] of f ~ N(mean, deviation²)."""
     deviation = np.maximum(deviation, 1e-12)
     z = (mean - best) / deviation
-    return deviation * (z * norm.cdf(z) + norm.pdf(z))
+    density = np.exp(-0.5 * z * z) / np.sqrt(2.0 * np.pi)
+    return np.asarray(deviation * (z * scipy.special.ndtr(z) + density), dtype=np.float64)
 
 
 def knowledge_gain(mean: Array, deviation: Array, noise: Array | float, best: Array | float) -> Array:
