@@ -61,6 +61,12 @@ def test_a_study_is_made_joined_and_shown(cli, name):
     assert json.loads(cli("study", "show", name, "--json"))["name"] == name
 
 
+def test_a_refusal_gives_advice_for_the_command_and_not_for_python(cli):
+    said = cli("study", "show", "no-such-study", code=1)
+    assert "`metatune study ls` lists" in said
+    assert "client." not in said
+
+
 def test_a_study_that_differs_is_refused_with_the_difference(cli, name):
     assert "/seed: the study has 3, you gave 4" in cli("study", "create", name, "--space", SPACE, "--seed", "4", code=1)
     problem = json.loads(cli("study", "create", name, "--space", SPACE, "--seed", "4", "--json", code=1))
@@ -136,6 +142,9 @@ def test_trials_are_enqueued_told_retried_and_listed(cli, name):
     assert [one["number"] for one in json.loads(cli("trial", "ls", name, "--state", "failed", "--json"))] == [2]
     assert json.loads(cli("trial", "retry", name, "2", "--json"))["state"] == "waiting"
     assert "params\tlr=0.5 n=4" in cli("trial", "show", name, "1")
+    assert "metatune trial correct" in cli("trial", "tell", name, "1", "0.5", code=1)
+    assert json.loads(cli("trial", "correct", name, "1", "0.5", "--json"))["values"] == {"value": 0.5}
+    assert "give a number" in cli("trial", "correct", name, "1", code=2)
     assert len(cli("trial", "ls", name, "--limit", "1").splitlines()) == 1
 
 
@@ -248,6 +257,23 @@ def test_tables_are_drawn_on_a_terminal(cli, server, name):
     assert "waiting" in drawn
     live = on_a_terminal(server, "watch", name, "--after", "1", "--count", "1")
     assert f"{name} · active · waiting=1" in live
+
+
+def test_lines_of_a_program_stand_above_the_bar(cli, server, name):
+    drawn = on_a_terminal(server, "run", name, "--trials", "1", "--", "sh", "-c", "echo epoch; echo {lr}")
+    assert "\r\x1b[Kepoch\r\n\r" in drawn
+    assert drawn.rstrip().rpartition("\r")[2].startswith(f"{name} {'█' * 24} 1/1 ")
+    drawn = on_a_terminal(server, "run", name, "--trials", "1", "--", "false")
+    assert "\r\x1b[Ktrial 2 failed: exit code 1\r\n" in drawn
+
+
+def test_watch_begins_with_what_is_there(cli, server, name):
+    from metatune.cli.watching import _newest
+
+    for value in range(14):
+        cli("trial", "enqueue", name, f"lr={0.5 - value / 100}")
+    with metatune.Client() as client:
+        assert [*_newest(client.study(name))] == [*range(3, 15)]
 
 
 def test_names_are_completed(cli, name):

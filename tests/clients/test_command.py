@@ -79,6 +79,22 @@ def test_a_crash_fails_the_trial_with_its_last_words(server, study):
     assert "SystemError: broken" in trial.document["reason"]
 
 
+def test_a_failure_is_reported_in_one_line_and_not_with_our_own_traceback(server, study):
+    _, err = run(server, study, "--trials", "1", *python("sys.exit(3)"))
+    assert "trial 1 failed: exit code 3\n" in err
+    assert "Traceback" not in err
+
+
+def test_a_study_that_has_nothing_to_give_says_why(server, study):
+    study.update(state="paused")
+    process = start(server, study, "--", "true")
+    assert "is paused; waiting" in process.stderr.readline()
+    study.update(state="stopped")
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    assert err == f"study '{study.name}' is done: stopped\n"
+
+
 def test_a_program_that_is_killed_names_the_signal(server, study):
     run(server, study, "--trials", "1", *python("os.kill(os.getpid(), signal.SIGSEGV)"))
     assert only(study).document["reason"].startswith("killed by SIGSEGV")

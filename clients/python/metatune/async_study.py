@@ -79,6 +79,7 @@ class AsyncStudy(StudyRecord):
         while not (asked := await self.ask(lease_seconds=lease_seconds, **ask)):
             if asked.done:
                 raise StudyDone(self.name, asked.reason)
+            self._note_wait(asked)
             await wait(asked.pause_seconds)
         async with AsyncAttended(asked[0], lease_seconds) as trial:
             yield trial

@@ -60,7 +60,9 @@ class Problem(MetatuneError):
         self.status = status
         self.problem = problem
         self.code = str(problem.get("code", status))
-        super().__init__(_message(status, problem, self.advice))
+        #: What the server said, without our advice.
+        self.words = _words(status, problem)
+        super().__init__(f"{self.words}\n({self.advice})" if self.advice else self.words)
 
 
 class BadRequest(Problem):
@@ -118,7 +120,7 @@ class StudyClosed(Conflict):
 
 class TrialFinishedDifferently(Conflict):
     code_of = "trial-finished-differently"
-    advice = "the first result stands; correct it with a PATCH if yours is the right one"
+    advice = "trial.correct(...) changes it if yours is the right one"
 
 
 class ReportDiffers(Conflict):
@@ -188,13 +190,11 @@ def _retry_after_seconds(wish: str) -> float:
     return max(0.0, (at.replace(tzinfo=at.tzinfo or datetime.timezone.utc) - now).total_seconds())
 
 
-def _message(status: int, problem: Mapping[str, Any], advice: str | None) -> str:
+def _words(status: int, problem: Mapping[str, Any]) -> str:
     lines = [str(problem.get("detail") or problem.get("title") or f"the server answered {status}")]
     lines += [f"  {e['pointer'] or '/'}: {e['detail']}" for e in problem.get("errors", ())]
     lines += [
         f"  {d['pointer']}: the study has {json.dumps(d['here'])}, you gave {json.dumps(d['given'])}"
         for d in problem.get("differs", ())
     ]
-    if advice:
-        lines.append(f"({advice})")
-    return lines[0] if len(lines) == 1 else "\n".join(lines)
+    return "\n".join(lines)

@@ -19,7 +19,7 @@ from metatune.attended import Attended
 from metatune.errors import Conflict, MetatuneError, NoResultYet, StudyDone, TrialRemoved
 from metatune.progress import Progress
 from metatune.record import LEASE_SECONDS, worker_named
-from metatune.trial import AsyncTrial, Result, Trial, TrialRecord
+from metatune.trial import AsyncTrial, Failed, Result, Trial, TrialRecord
 
 if TYPE_CHECKING:
     from metatune.async_study import AsyncStudy
@@ -43,6 +43,7 @@ class Budget:
         self._n_left = n_trials
         self._max_failures = max_failures
         self._n_failures_in_a_row = 0
+        self._n_finished = 0
         self._lock = threading.Lock()
         self.ended = threading.Event()
 
@@ -54,17 +55,31 @@ class Budget:
                 self._n_left -= 1
             return True
 
-    def count_failure(self, fault: Exception) -> None:
+    def failed(self, trial: TrialRecord | None, fault: Exception) -> None:
         """Raises: the fault, if it is one too many."""
+        if isinstance(fault, Failed):  # said on purpose: where in our code makes nobody wiser
+            logger.warning("trial %s failed: %s", trial and trial.number, str(fault).partition("\n")[0])
+        else:
+            logger.warning("trial %s failed", trial and trial.number, exc_info=fault)
         with self._lock:
+            self._n_finished += 1
             self._n_failures_in_a_row += 1
             if self._n_failures_in_a_row >= self._max_failures:
                 raise fault
 
     def count(self, trial: TrialRecord) -> None:
-        if trial.state != "failed":
-            with self._lock:
+        with self._lock:
+            self._n_finished += 1
+            if trial.state != "failed":
                 self._n_failures_in_a_row = 0
+
+    def done(self, done: StudyDone) -> None:
+        """The study has no more to give: the end of a run, but news to one that got nothing."""
+        with self._lock:
+            is_news = self._n_finished == 0
+            self._n_finished += 1  # once is enough, however many jobs there are
+        if is_news:
+            logger.warning("%s", done)
 
 
 def jobs_of(n_jobs: int, resume: bool, ask: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -99,6 +114,13 @@ class Loop:
         self._fault: BaseException | None = None
         #: We were told to end: threads that still ask for a trial are not waited for.
         self.is_abandoned = False
+
+    def write(self, line: str) -> None:
+        """A line on standard error, which the bar makes room for."""
+        if self._progress:
+            self._progress.write(line)
+        else:
+            print(line, file=sys.stderr, flush=True)
 
     @property
     def is_under_way(self) -> bool:
@@ -141,7 +163,9 @@ class Loop:
             while self.budget.take_one():
                 self._evaluate_one({**job, "resume": resume})
                 resume = False
-        except (StudyDone, Interrupted):
+        except StudyDone as done:
+            self.budget.done(done)
+        except Interrupted:
             return
         except BaseException:
             self.budget.ended.set()
@@ -161,8 +185,7 @@ class Loop:
         except MetatuneError:
             raise
         except Exception as fault:
-            logger.warning("trial %s failed", trial and trial.number, exc_info=fault)
-            self.budget.count_failure(fault)
+            self.budget.failed(trial, fault)
         else:
             self.budget.count(trial)
         if self._progress and trial:
@@ -173,6 +196,7 @@ class Loop:
         while not (asked := self._study.ask(lease_seconds=lease_seconds, **ask)):
             if asked.done:
                 raise StudyDone(self._study.name, asked.reason)
+            self._study._note_wait(asked)
             if self.budget.ended.wait(asked.pause_seconds):
                 raise Interrupted
         attended = Attended(asked[0], lease_seconds)
@@ -237,8 +261,8 @@ class AsyncLoop:
             while self.budget.take_one():
                 await self._evaluate_one({**job, "resume": resume})
                 resume = False
-        except StudyDone:
-            return
+        except StudyDone as done:
+            self.budget.done(done)
         except BaseException:
             self.budget.ended.set()
             raise
@@ -257,8 +281,7 @@ class AsyncLoop:
         except MetatuneError:
             raise
         except Exception as fault:
-            logger.warning("trial %s failed", trial and trial.number, exc_info=fault)
-            self.budget.count_failure(fault)
+            self.budget.failed(trial, fault)
         else:
             self.budget.count(trial)
         if self._progress and trial:

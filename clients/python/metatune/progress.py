@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 import sys
 import threading
@@ -10,7 +11,11 @@ from typing import TextIO
 
 from metatune.trial import TrialRecord
 
+logger = logging.getLogger("metatune")
+
 BAR = 24
+#: Back to the beginning of the line, and nothing left on it.
+CLEARED = "\r\x1b[K"
 
 
 class Progress:
@@ -31,6 +36,22 @@ class Progress:
         self._is_drawn = sys.stderr.isatty()
         if self._is_drawn:
             self._draw()
+            logger.addFilter(self._make_room)
+
+    def write(self, line: str) -> None:
+        """A line of somebody else's, above the bar."""
+        with self._lock:
+            if not self._is_drawn:
+                print(line, file=self._out, flush=True)
+                return
+            print(f"{CLEARED}{line}", file=self._out)
+            self._draw()
+
+    def _make_room(self, record: object) -> bool:
+        """The log is about to write a line where the bar stands; the next trial draws it again."""
+        with self._lock:
+            print(CLEARED, end="", file=self._out, flush=True)
+        return True
 
     def finished(self, trial: TrialRecord) -> None:
         with self._lock:
@@ -46,7 +67,10 @@ class Progress:
 
     def close(self) -> None:
         if self._is_drawn:
-            print(file=self._out, flush=True)
+            logger.removeFilter(self._make_room)
+            with self._lock:
+                self._draw()
+                print(file=self._out, flush=True)
 
     def _draw(self) -> None:
         seconds = time.monotonic() - self._started_at

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,8 @@ from metatune.picture import Point
 from metatune.space import Parameter
 from metatune.trial import Result, TrialRecord, measured
 from metatune.wire import ANSWER_SECONDS, STUDIES, Request, creating, given, study_path
+
+logger = logging.getLogger("metatune")
 
 LEASE_SECONDS = 120.0
 LONGEST_WAIT_SECONDS = 30.0
@@ -54,6 +57,7 @@ class StudyRecord:
         self.document = document
         #: What became of results that earlier processes on this machine could not deliver.
         self.delivered = Delivered()
+        self._is_pause_noted = False
 
     @property
     def directions(self) -> dict[str, str]:
@@ -66,6 +70,12 @@ class StudyRecord:
     @property
     def space(self) -> dict[str, Parameter]:
         return dict(self.document.get("space") or {})
+
+    def _note_wait(self, asked: Asked[Any]) -> None:
+        """Whoever paused it may have forgotten; a wait for results of other workers is nothing to speak of."""
+        if asked.reason == "paused" and not self._is_pause_noted:
+            self._is_pause_noted = True
+            logger.warning("study %r is paused; waiting until it is active again", self.name)
 
     def _path(self, *rest: str | int) -> str:
         return study_path(self.name, *rest)

@@ -108,6 +108,7 @@ class Study(StudyRecord):
         while not (asked := self.ask(lease_seconds=lease_seconds, **ask)):
             if asked.done:
                 raise StudyDone(self.name, asked.reason)
+            self._note_wait(asked)
             wait(asked.pause_seconds)
         with Attended(asked[0], lease_seconds) as trial:
             yield trial

@@ -21,6 +21,20 @@ ANSWER_SECONDS = 10.0
 out = Output()
 
 
+#: What to do about a refusal, in this command's words instead of Python's; the most special first.
+ADVICE: list[tuple[type[metatune.Problem], str]] = [
+    (metatune.NoResultYet, "best needs one complete, feasible trial"),
+    (metatune.TrialRemoved, "somebody deleted it; its number is not used again"),
+    (metatune.NotFound, "is the name right, and the key of the right project? `metatune study ls` lists what it sees"),
+    (metatune.Unauthenticated, "set METATUNE_KEY; `metatune-server keys create` makes one on the server"),
+    (metatune.Forbidden, "ask for a key with the scope that the message names"),
+    (metatune.StudyDiffers, "join it by leaving the differing options out, or choose another name"),
+    (metatune.StudyClosed, "`metatune study edit NAME --state active` opens it again"),
+    (metatune.TrialFinishedDifferently, "`metatune trial correct` changes it if yours is the right one"),
+    (metatune.ServerFault, "this is a fault of the server; its log holds the details"),
+]
+
+
 class Address:
     """Where the server is, as the options before the command say."""
 
@@ -49,18 +63,25 @@ def errors() -> Iterator[None]:
     """Every error becomes a message on standard error and the exit code of its kind."""
     try:
         yield
-    except (metatune.NoResultYet, metatune.StudyDone) as nothing:
-        leave(NOTHING, nothing)
     except metatune.Problem as problem:
+        is_empty = isinstance(problem, metatune.NoResultYet)
+        code = NOTHING if is_empty else UNREACHABLE if problem.is_passing else REFUSED
         if out.is_json:
             print(json.dumps(dict(problem.problem)), file=sys.stderr)
-            raise typer.Exit(REFUSED) from problem
-        leave(UNREACHABLE if problem.is_passing else REFUSED, problem)
+            raise typer.Exit(code) from problem
+        leave(code, in_our_words(problem))
+    except metatune.StudyDone as nothing:
+        leave(NOTHING, nothing)
     except metatune.MetatuneError as away:
         leave(UNREACHABLE, away)
     except BrokenPipeError:  # `metatune trial ls | head`
         sys.stderr.close()
         raise typer.Exit(0) from None
+
+
+def in_our_words(problem: metatune.Problem) -> str:
+    advice = next((advice for kind, advice in ADVICE if isinstance(problem, kind)), None)
+    return f"{problem.words}\n({advice})" if advice else problem.words
 
 
 def leave(code: int, why: object) -> None:

@@ -14,7 +14,7 @@ import httpx
 import typer
 
 import metatune
-from metatune.cli.context import UNWELL, Address, AsJson, out
+from metatune.cli.context import UNWELL, Address, AsJson, in_our_words, out
 from metatune.client import address_of, key_of
 from metatune.outbox import Outbox, default_folder
 from metatune.wire import Request
@@ -132,7 +132,8 @@ def _who(url: str, key: str | None) -> Iterator[Finding]:
         with metatune.Client(url, key, retry_seconds=0) as client:
             me = client.me()
     except metatune.MetatuneError as fault:
-        yield Finding("key", "wrong", str(fault).replace("\n", " "))
+        words = in_our_words(fault) if isinstance(fault, metatune.Problem) else str(fault)
+        yield Finding("key", "wrong", words.replace("\n", " "))
         return
     scopes = ", ".join(me["scopes"])
     verdict: Verdict = "ok" if "write" in me["scopes"] else "warning"

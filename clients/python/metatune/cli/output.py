@@ -47,7 +47,7 @@ class Output:
             for row in rows:
                 print("\t".join(map(_flat, row)))
         else:
-            table = Table(*header, box=None, pad_edge=False, header_style="bold")
+            table = Table(*header, box=None, pad_edge=False, header_style="bold", show_header=any(header))
             for row in rows:
                 table.add_row(*map(_escaped, row))
             self.console.print(table)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import sys
-import threading
 from types import FrameType
 from typing import Annotated, Any
 
@@ -67,9 +65,14 @@ def run(
             raise usage("--resume needs --worker: whose trials are to be taken up again?") from unnamed
         study = here.study(name, **fields)
         outcomes = [outcome["name"] for outcome in study.document["outcomes"]]
-        echo = None if quiet else _echo(is_prefixed=jobs > 1)
+
+        def echo(number: int, line: str) -> None:
+            loop.write(f"[{number}] {line}" if jobs > 1 else line)
+
         try:
-            command = Command(program, [*study.space], [*study.directions], outcomes, timeout, grace, echo)
+            command = Command(
+                program, [*study.space], [*study.directions], outcomes, timeout, grace, None if quiet else echo
+            )
         except ValueError as unknown:
             raise usage(str(unknown)) from unknown
         objective = _then_print(command) if as_json else command
@@ -105,16 +108,6 @@ def _run(loop: Loop, command: Command) -> None:
             signal.signal(number, handler)
     if heard:
         leave(128 + heard[0], "interrupted; what was under way is given back")
-
-
-def _echo(*, is_prefixed: bool) -> Any:
-    lock = threading.Lock()
-
-    def echo(number: int, line: str) -> None:
-        with lock:
-            print(f"[{number}] {line}" if is_prefixed else line, file=sys.stderr, flush=True)
-
-    return echo
 
 
 def _then_print(command: Command) -> Any:

@@ -13,6 +13,7 @@ import typer
 from metatune.cli.context import AsJson, Name, client, errors, out, pairs, read_json, usage
 from metatune.cli.memory import numbers, show_prior
 from metatune.cli.output import shown
+from metatune.wire import given
 
 app = typer.Typer(help="Studies: make, read, change, carry elsewhere.", no_args_is_help=True)
 
@@ -53,11 +54,11 @@ def create(
     fields: dict[str, Any] = {
         **(read_json(definition, "--definition") if definition else {}),
         **({"space": read_json(space, "--space")} if space else {}),
-        **_given(direction=direction, algorithm=algorithm, seed=seed, description=description),
-        **_given(constraints=constraint or None, objectives=[_objective(one) for one in objective or ()] or None),
-        **_given(tags=_tags(tag)),
-        **_given(stop=_given(**stop) or None, pruning=read_json(pruning, "--pruning") if pruning else None),
-        **_given(warm_start=_past(warm_start), metafeatures=numbers(metafeature, "--metafeature")),
+        **given(direction=direction, algorithm=algorithm, seed=seed, description=description),
+        **given(constraints=constraint or None, objectives=[_objective(one) for one in objective or ()] or None),
+        **given(tags=_tags(tag)),
+        **given(stop=given(**stop) or None, pruning=read_json(pruning, "--pruning") if pruning else None),
+        **given(warm_start=_past(warm_start), metafeatures=numbers(metafeature, "--metafeature")),
     }
     if "space" not in fields:
         raise usage('give --space, as \'{"lr": {"type": "float", "low": 1e-5, "high": 1, "scale": "log"}}\' or @file')
@@ -190,8 +191,8 @@ def edit(
     """Change a study while it runs."""
     out.is_json = as_json
     stop = {"max_trials": max_trials, "target": target, "patience": patience}
-    stop_given = _given(**stop, max_seconds=max_seconds, max_cost=max_cost)
-    fields = _given(
+    stop_given = given(**stop, max_seconds=max_seconds, max_cost=max_cost)
+    fields = given(
         state=state,
         description=description,
         tags=_tags(tag),
@@ -283,7 +284,3 @@ def _objective(text: str) -> dict[str, str]:
     if not colon or direction not in ("minimize", "maximize"):
         raise usage(f"--objective is name:minimize or name:maximize, got {text!r}")
     return {"name": name, "direction": direction}
-
-
-def _given(**fields: Any) -> dict[str, Any]:
-    return {name: value for name, value in fields.items() if value is not None}

@@ -1,4 +1,4 @@
-"""`metatune trial`: ls, show, explain, tell, enqueue, retry, rm."""
+"""`metatune trial`: ls, show, explain, tell, correct, enqueue, retry, rm."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import typer
 from metatune.cli.context import AsJson, Name, Number, client, errors, out, pairs, usage
 from metatune.cli.output import shown
 from metatune.trial import Trial
+from metatune.wire import given
 
 app = typer.Typer(help="Trials: read, tell, enqueue.", no_args_is_help=True)
 
@@ -87,6 +88,28 @@ def tell(
         else:
             raise usage(f"--state is failed, infeasible or pruned, got {state!r}")
         show_trial(trial)
+
+
+@app.command("correct")
+def correct(
+    name: Name,
+    number: Number,
+    result: Annotated[
+        list[str] | None, typer.Argument(help="A number, or name=number for several objectives.", show_default=False)
+    ] = None,
+    reason: str | None = None,
+    noise: Annotated[float | None, typer.Option(help="Standard error of the value.")] = None,
+    cost: float | None = None,
+    as_json: AsJson = False,
+) -> None:
+    """Change what a finished trial says; the study's log keeps both."""
+    out.is_json = as_json
+    values = _result(result or [])
+    if values is None and noise is None and cost is None:
+        raise usage("give a number (or name=number ...), --noise or --cost")
+    with errors(), client() as here:
+        trial = here.study(name).get_trial(number)
+        show_trial(trial.correct(values, **given(reason=reason, noise=noise, cost=cost)))
 
 
 @app.command("enqueue")

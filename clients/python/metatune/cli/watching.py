@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from dataclasses import asdict
 from typing import Annotated, Any
@@ -40,8 +41,8 @@ def watch(
                 if n == count:
                     return
             return
-        with Live(_picture(study, {}), console=out.console, auto_refresh=False) as live:
-            seen: dict[int, dict[str, Any]] = {}
+        seen = {} if after is not None else _newest(study)
+        with Live(_picture(study, seen), console=out.console, auto_refresh=False) as live:
             for n, event in enumerate(events, 1):
                 if event.number is not None:
                     seen.pop(event.number, None)
@@ -52,6 +53,16 @@ def watch(
                 live.update(_picture(study, seen), refresh=True)
                 if n == count:
                     return
+
+
+def _newest(study: Study) -> dict[int, dict[str, Any]]:
+    """What there is to see before anything happens."""
+    n_trials = sum(study.info()["counts"].values())
+    seen: dict[int, dict[str, Any]] = {}
+    for number in range(max(1, n_trials - ROWS + 1), n_trials + 1):
+        with contextlib.suppress(NotFound):
+            seen[number] = dict(study.get_trial(number).document)
+    return seen
 
 
 def _picture(study: Study, seen: dict[int, dict[str, Any]]) -> Group:
