@@ -27,7 +27,7 @@ _ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 MAX_DAYS = 3650
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
+def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="metatune-server", description="Hyperparameter tuning as a service you host yourself."
     )
@@ -68,8 +68,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     access = (create, listing, revoke, project, project_listing)
     for command in (serve, migrate, backup, restore, *access):
         command.add_argument("--database", help="sqlite:///file.db or postgresql://user@host/name")
+    return parser
 
-    given = parser.parse_args(arguments)
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    given = parser().parse_args(arguments)
     for name in _ONE_THREAD:
         os.environ.setdefault(name, "1")
     try:
