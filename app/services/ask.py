@@ -71,8 +71,16 @@ class Asked:
     study_uid: str
     #: Names of the space's parameters, in its order.
     parameters: tuple[str, ...]
-    #: Trials whose token is shown: all, but for a repeated answer whose trial is in other hands now.
-    held: frozenset[int]
+    #: Of each trial the attempt that was handed out.
+    attempts: Mapping[int, int]
+
+    @property
+    def held(self) -> frozenset[int]:
+        """Trials whose token is shown: those that are still in the hands that this answer gave them to.
+
+        Asked when the transaction is over: of calls that share one, a later may take what expired in an earlier's.
+        """
+        return frozenset(trial.number for trial in self.trials if trial.attempt == self.attempts[trial.number])
 
     @property
     def retry_after_seconds(self) -> float | None:
@@ -398,5 +406,5 @@ def _asked(
         reason=reason,
         study_uid=here.study.uid,
         parameters=tuple(here.definition.space.parameters),
-        held=frozenset(t.number for t in handed if attempts is None or attempts[t.number] == t.attempt),
+        attempts=attempts or {trial.number: trial.attempt for trial in handed},
     )

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from app.db import keys
+from app.db import idempotency, keys
 from app.db.session import EVERY_PROJECT, Store
 from app.db.studies import Address
 from app.errors import StudyNotFound
@@ -45,6 +46,24 @@ def during(monkeypatch: pytest.MonkeyPatch, act: Any, times: int = 1) -> list[in
 
     monkeypatch.setattr(module, "compute", computing)
     return computations
+
+
+def test_a_repeated_answer_shows_no_token_of_the_call_beside_it(
+    store: Store, place: Address, age_leases: Callable[[], None]
+) -> None:
+    """One transaction answers both: the repeat of a call whose lease is over, and who gets its trial next."""
+
+    def first() -> AskCall:  # a call is answered once
+        once = idempotency.Once(place.project_id, "key", "POST", "/ask", {})
+        return AskCall(worker="first", lease_seconds=1.0, once=once)
+
+    (before,) = answered(store, place, first())
+    number = before.trials[0].number
+    assert before.held == {number}
+    age_leases()
+    again, other = answered(store, place, first(), AskCall(worker="second"))
+    assert [again.trials[0].number, other.trials[0].number] == [number, number]
+    assert (again.held, other.held) == (frozenset(), {number})
 
 
 def test_tells_that_arrive_while_the_model_computes_leave_its_points_standing(
