@@ -36,6 +36,13 @@ def words_of(*texts: str) -> list[str]:
     return list(dict.fromkeys(word[:128] for word in found))
 
 
+def _parameter_words(space: SearchSpace, other_names: Iterable[str] = ()) -> list[str]:
+    """What the parameters are called, aliases included, each once."""
+    aliases = [alias for kind in space.parameters.values() for alias in kind.aliases]
+    names = [*space.parameters, *aliases, *other_names]
+    return [f"={name}" for name in dict.fromkeys(names)][:MAX_WORDS]
+
+
 def add(
     session: Session,
     *,
@@ -76,7 +83,7 @@ def add(
     session.add(lesson)
     session.flush()
     told = words_of(name, description, *tags, *map(str, tags.values()))[:MAX_WORDS]
-    for word in [*told, *(f"={parameter}" for parameter in list(space.parameters)[:MAX_WORDS])]:
+    for word in [*told, *_parameter_words(space)]:
         session.add(LessonWord(lesson_id=lesson.id, word=word, project_id=project_id))
     session.flush()  # the next lesson may replace this one, words and all
     return lesson
@@ -109,7 +116,7 @@ def candidates(
             Lesson.project_id == project_id, Lesson.signature == signature(space), Lesson.is_latest
         )
         ids |= set(session.scalars(own.order_by(Lesson.id.desc()).limit(NEWEST_ALIKE)))
-        words = [*words[:MAX_WORDS], *(f"={name}" for name in [*space.parameters, *other_names][:MAX_WORDS])]
+        words = [*words[:MAX_WORDS], *_parameter_words(space, other_names)]
     for word in words:
         with_word = select(LessonWord.lesson_id).where(LessonWord.project_id == project_id, LessonWord.word == word)
         ids |= set(session.scalars(with_word.order_by(LessonWord.lesson_id.desc()).limit(NEWEST_PER_WORD)))

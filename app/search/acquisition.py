@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from scipy.special import erfcx, log_ndtr
 
 from app.search.constraints import Array
+from app.search.optimum import Lean
 from app.search.pareto import Cells, cells_below
 from app.search.surrogate import Prediction, Surrogate, Watched
 
@@ -240,17 +241,19 @@ class Thrift:
 class Acquisition:
     """The sum of some terms. Without an improvement (nothing feasible is known yet) only the probabilities count.
 
+    lean: towards where the user believes the optimum to lie, None where nothing is said.
     rows: (m, D) those that are watched, None before `watching`.
     watched: for every term what its surrogates predict there.
     """
 
     terms: tuple[Term, ...]
+    lean: Lean | None = None
     rows: Array | None = None
     watched: tuple[tuple[Watched, ...], ...] = ()
 
     def value(self, units: Array) -> Array:
         """(m,) at (m, D) rows."""
-        total = np.zeros(len(units))
+        total = self._leaning(units)
         for term in self.terms:
             total += term.value([surrogate.predict(units) for surrogate in term.surrogates])
         return total
@@ -262,7 +265,14 @@ class Acquisition:
             value, slope = term.value_and_gradient(units)
             total += value
             gradient += slope
+        if self.lean is not None:
+            value, slope = self.lean.value_and_gradient(units)
+            total += value
+            gradient += slope
         return total, gradient
+
+    def _leaning(self, units: Array) -> Array:
+        return np.zeros(len(units)) if self.lean is None else self.lean.value(units)
 
     def watching(self, units: Array) -> Acquisition:
         """The same, with (m, D) rows whose value stays at hand while pending trials are believed."""
@@ -271,7 +281,7 @@ class Acquisition:
 
     def value_at_watched(self) -> Array:
         """(m,) at the watched rows."""
-        total = np.zeros(0 if self.rows is None else len(self.rows))
+        total = np.zeros(0) if self.rows is None else self._leaning(self.rows)
         for term, watched in zip(self.terms, self.watched, strict=True):
             total += term.value([w.prediction for w in watched])
         return total
@@ -285,7 +295,7 @@ class Acquisition:
             tuple(w.following(surrogate) for w, surrogate in zip(ws, term.surrogates, strict=True))
             for term, ws in zip(terms, self.watched, strict=False)
         )
-        return Acquisition(terms, self.rows, tuple(watched))
+        return Acquisition(terms, self.lean, self.rows, tuple(watched))
 
 
 def _log_volume(cells: Cells, beliefs: list[tuple[Array, Array]]) -> tuple[Array, list[tuple[Array, Array]]]:

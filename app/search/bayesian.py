@@ -25,6 +25,7 @@ from app.search.history import Goal, History
 from app.search.kernels import Embedding
 from app.search.maximize import candidates, maximize
 from app.search.models import Modelled, model
+from app.search.optimum import Lean
 from app.search.parameters import Value
 from app.search.pareto import REFERENCE_MARGIN, non_dominated, thinned
 from app.search.prior import Prior, weight_of
@@ -93,13 +94,13 @@ class ModelProposer:
             position = history.n_finished + len(pending) + 1
             n_own = self._prior.n_own(history)
             if n_own is not None and n_own + len(pending) < n_initial(self._space):
-                return sobol_point(self._space, seed=self._seed, number=number, taken=taken, fixed=self._fixed)
+                return self._first(number, taken)
             if not self._prior.is_silent and self._prior.stands_back(position):
                 return self._without_past(number, taken, batch)
         n_measured = int(history.is_measured.sum())
         n_informed = n_measured + int(history.where("infeasible").sum()) + len(pending)
         if n_informed < n_initial(self._space) or n_measured < 2:
-            return sobol_point(self._space, seed=self._seed, number=number, taken=taken, fixed=self._fixed)
+            return self._first(number, taken)
         try:
             acquisition = self._acquisition(number, pending)
             point = self._best_unused(acquisition, number, len(pending), taken)
@@ -108,6 +109,12 @@ class ModelProposer:
         if point is not None:
             return point
         return self._fallback(number, taken, "every promising configuration was already tried")
+
+    def _first(self, number: int, taken: Callable[[str], bool]) -> Suggestion | None:
+        """A space-filling point; every second one is spread over what the user believes of the optimum."""
+        return sobol_point(
+            self._space, seed=self._seed, number=number, taken=taken, fixed=self._fixed, is_drawn=number % 2 == 0
+        )
 
     def _pending(self, number: int, batch: Sequence[Suggestion]) -> Array:
         new = [point.params for point in batch[len(self._batch) :]]
@@ -158,7 +165,8 @@ class ModelProposer:
             rng = np.random.default_rng([self._seed % 2**64, number % 2**64, WEIGHT_STREAM])
             weights = rng.dirichlet(np.ones(m))
             terms += self._improvement(self._model(scalarised_quantity(self._history, weights)))
-        return Acquisition((*terms, *self._thrift()))
+        lean = Lean.of(self._space, int(self._history.is_measured.sum()))
+        return Acquisition((*terms, *self._thrift()), lean)
 
     def _improvement(self, modelled: Modelled) -> list[Term]:
         self._objectives = [modelled]
@@ -248,9 +256,13 @@ class ModelProposer:
         Few, because where a branch is hardly known the acquisition is highest in its corners, seldom a good place.
         """
         pins = self._pins.copy()
+        lean = acquisition.lean
+        believed = self._space.optimum.drawn(rng.random((1, len(pins))))[0] if lean is not None else pins
+        is_believed = lean is not None and rng.random() < lean.weight
         for j in self._branching:
             n_levels = self._space.n_levels[j] or 1
-            pins[j] = (rng.integers(n_levels) + 0.5) / n_levels
+            place = believed[j] * n_levels // 1 if is_believed else rng.integers(n_levels)
+            pins[j] = (place + 0.5) / n_levels
         rows = self._space.snap(feasible.draw(self._space, rng, N_BRANCH, pins))
         return np.asarray(rows[np.argsort(-acquisition.value(rows), kind="stable")], dtype=np.float64)
 
@@ -307,7 +319,7 @@ class ModelProposer:
             exploration=share,
             predicted_mean=tuple(means) or None,
             predicted_std=tuple(float(std[0]) for _, std in beliefs) or None,
-            acquisition=sum(values),
+            acquisition=sum(values) + (0.0 if acquisition.lean is None else float(acquisition.lean.value(unit)[0])),
             feasibility=float(np.exp(sum(limits))) if limits else None,
             prior_weight=max(map(weight_of, self._objectives), default=0.0),
         )

@@ -44,12 +44,13 @@ def draw(
 def first_guess(
     space: SearchSpace, *, number: int, taken: Callable[[str], bool], fixed: Mapping[str, Value] | None
 ) -> Suggestion | None:
-    """For number 1 the defaults, where any is given, with the other parameters at their middle."""
-    defaults = {name: kind.default for name, kind in space.parameters.items() if kind.default is not None}
+    """For number 1 the defaults, or what is believed to be best, where either is given; the others at their middle."""
+    defaults = {**space.optimum.likeliest, **space.defaults}
     if number != 1 or not defaults:
         return None
     pins = pins_of(space, defaults)
     row = np.where(np.isnan(pins), 0.5, pins)
     row = np.where(np.isnan(pins_of(space, fixed)), row, pins_of(space, fixed))
     params = first_unused(space, row[None, :], taken, {**defaults, **(fixed or {})})
-    return None if params is None else Suggestion(params, "initial", "the defaults of the space")
+    why = "the defaults of the space" if space.defaults else "what the space believes to be best"
+    return None if params is None else Suggestion(params, "initial", why)

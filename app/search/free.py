@@ -84,10 +84,16 @@ def sobol_point(
     taken: Taken,
     fixed: Mapping[str, Value] | None = None,
     source: str = "sobol",
+    is_drawn: bool = False,
 ) -> Suggestion | None:
-    """The scrambled Sobol point of this number if it is legal and unused, else a free point; None when none is left."""
+    """The scrambled Sobol point of this number if it is legal and unused, else a free point; None when none is left.
+
+    Args:
+        is_drawn: spread over what the user believes of the optimum, instead of evenly.
+    """
     is_taken = taken if callable(taken) else taken.__contains__
-    row = feasible.pinned(sobol(np.array([max(number - 1, 0)]), space.n_dimensions, seed), pins_of(space, fixed))
+    row = sobol(np.array([max(number - 1, 0)]), space.n_dimensions, seed)
+    row = feasible.pinned(space.optimum.drawn(row) if is_drawn else row, pins_of(space, fixed))
     params = first_unused(space, row, is_taken, fixed)
     return Suggestion(params, source) if params is not None else free_point(
         space, seed=seed, number=number, taken=taken, fixed=fixed, source=source

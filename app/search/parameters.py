@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.errors import FieldError, InvalidSearchSpace, SpaceViolation
+from app.search.optimum import Beta, Normal, Prior, Weights, read
 
 Array = NDArray[np.float64]
 Value = bool | int | float | str
@@ -32,15 +33,21 @@ Scale = Literal["linear", "log", "reverse_log"]
 MAX_INTEGER = 2**53
 MAX_TEXT = 128
 BOUND_TOLERANCE = 1e-12  # of the range: a bound that lost a digit on its way through text is still the bound
+MAX_ALIASES = 16
 MAX_LISTED = 10_000  # choices or values of one parameter
 NEAREST = np.array([-2.0, -1.0, 1.0, 2.0])  # levels
 STEP_TOLERANCE = 1e-6  # of a step: 0.1 + 0.2 lies on a grid of tenths
 
 
 class Kind(ABC):
-    """What all kinds share. `n_levels` is None for a continuum."""
+    """What all kinds share. `n_levels` is None for a continuum.
+
+    prior: what is believed of the best value.  aliases: what past studies may call the parameter.
+    """
 
     when: Mapping[str, tuple[Value, ...]] | None
+    prior: Prior | None = None
+    aliases: tuple[str, ...] = ()
 
     @property
     @abstractmethod
@@ -244,6 +251,8 @@ class Float(_Numeric):
     step: float | None = None
     when: Mapping[str, tuple[Value, ...]] | None = None
     default: float | None = None
+    prior: Normal | Beta | None = None
+    aliases: tuple[str, ...] = ()
     type: Literal["float"] = "float"
 
     def __post_init__(self) -> None:
@@ -281,6 +290,8 @@ class Int(_Numeric):
     step: int | None = None
     when: Mapping[str, tuple[Value, ...]] | None = None
     default: int | None = None
+    prior: Normal | Beta | None = None
+    aliases: tuple[str, ...] = ()
     type: Literal["int"] = "int"
 
     def __post_init__(self) -> None:
@@ -371,6 +382,8 @@ class Ordinal(_Listed):
     values: tuple[int | float, ...]
     when: Mapping[str, tuple[Value, ...]] | None = None
     default: int | float | None = None
+    prior: Normal | Beta | Weights | None = None
+    aliases: tuple[str, ...] = ()
     type: Literal["ordinal"] = "ordinal"
 
     def __post_init__(self) -> None:
@@ -413,6 +426,8 @@ class Categorical(_Listed):
     choices: tuple[Value, ...]
     when: Mapping[str, tuple[Value, ...]] | None = None
     default: Value | None = None
+    prior: Weights | None = None
+    aliases: tuple[str, ...] = ()
     type: Literal["categorical"] = "categorical"
 
     def __post_init__(self) -> None:
@@ -447,6 +462,8 @@ class Bool(_Listed):
 
     when: Mapping[str, tuple[Value, ...]] | None = None
     default: bool | None = None
+    prior: Weights | None = None
+    aliases: tuple[str, ...] = ()
     type: Literal["bool"] = "bool"
 
     def __post_init__(self) -> None:
@@ -604,6 +621,20 @@ def _settle(parameter: Any) -> None:
             object.__setattr__(parameter, "default", parameter.canonical(parameter.default))
         except SpaceViolation as error:
             _wrong("default", f"default {error.detail}")
+    if parameter.type != "fixed":
+        object.__setattr__(parameter, "aliases", _names(parameter.aliases))
+        if parameter.prior is not None:
+            object.__setattr__(parameter, "prior", read(parameter, parameter.prior))
+
+
+def _names(given: Any) -> tuple[str, ...]:
+    if isinstance(given, str | bytes | Mapping) or not isinstance(given, Sequence) or len(given) > MAX_ALIASES:
+        _wrong("aliases", f"aliases must be a list of at most {MAX_ALIASES} names, got {given!r}")
+    for k, name in enumerate(given):
+        problem = name_problem(name)
+        if problem is not None:
+            _wrong(f"aliases/{k}", problem)
+    return tuple(dict.fromkeys(given))
 
 
 def escape(name: str) -> str:

@@ -21,6 +21,8 @@ import numpy as np
 from app.errors import FieldError, InvalidConstraint, InvalidSearchSpace, NoFeasiblePoint, SpaceViolation
 from app.search import feasible
 from app.search.constraints import Array, Constraint, Mask, parse
+from app.search.optimum import Optimum, Prior
+from app.search.optimum import to_json as prior_to_json
 from app.search.parameters import (
     KINDS,
     Bool,
@@ -114,6 +116,11 @@ class SearchSpace:
             given: Any = parameter
             if not isinstance(given, Float | Int | Ordinal | Categorical | Bool | Fixed):
                 yield FieldError(f"/space/{escape(str(name))}", f"must be a parameter, got {parameter!r}")
+                continue
+            for k, alias in enumerate(parameter.aliases):
+                if alias in self.parameters:
+                    detail = f"{alias!r} is itself a parameter of this space"
+                    yield FieldError(f"/space/{escape(str(name))}/aliases/{k}", detail)
 
     def _condition_errors(self) -> list[FieldError]:
         errors = []
@@ -222,6 +229,15 @@ class SearchSpace:
     def anchors(self) -> Array:
         """(k, D) some rows that satisfy the constraints, found when the space was made."""
         return self._anchors
+
+    @cached_property
+    def defaults(self) -> dict[str, Value]:
+        return {name: kind.default for name, kind in self.parameters.items() if kind.default is not None}
+
+    @cached_property
+    def optimum(self) -> Optimum:
+        """Where the user believes it to lie; false where nothing is said."""
+        return Optimum(self)
 
     @cached_property
     def n_levels(self) -> tuple[int | None, ...]:
@@ -595,6 +611,8 @@ def _parameter_to_json(parameter: Parameter) -> dict[str, Any]:
             continue
         if isinstance(value, tuple):
             value = list(value)
+        elif isinstance(value, Prior):
+            value = prior_to_json(value)
         elif isinstance(value, Mapping):
             value = {name: list(values) for name, values in value.items()}
         fields[field.name] = value

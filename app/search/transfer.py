@@ -122,14 +122,17 @@ def matching(
 ) -> dict[str, str]:
     """Of the parameters with a column in the new space, what each is called in the source's: by name and kind.
 
+    A name goes before an alias, and the new space's aliases before the source's.
     aliases: further names under which a source may know a parameter.
     """
-    found = {}
+    known_as = {alias: other for other, there in source.parameters.items() for alias in there.aliases}
+    found: dict[str, str] = {}
     for name in space.columns:
         kind = space.parameters[name]
-        for other in (name, *(aliases or {}).get(name, ())):
+        own = (name, *kind.aliases, *(aliases or {}).get(name, ()))
+        for other in (*own, *(known_as[alias] for alias in own if alias in known_as)):
             there = source.parameters.get(other)
-            if there is not None and _is_alike(kind, there):
+            if there is not None and other not in found.values() and _is_alike(kind, there):
                 found[name] = other
                 break
     return found

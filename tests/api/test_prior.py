@@ -184,6 +184,26 @@ def test_spaces_that_only_overlap_lend_what_they_share(api: Api) -> None:
     assert all(trial["params"]["depth"] <= 9 for trial in run(api, 4))
 
 
+def test_an_alias_finds_a_past_study_that_calls_everything_otherwise(api: Api) -> None:
+    past(api, "first")
+    renamed = {f"{name}_": kind | {"aliases": [name]} for name, kind in SPACE.items()}
+    api.create(space=renamed, seed=1)
+    trial = api.one()
+    assert trial["origin"]["source"] == "warm_start"
+    assert prior(api)["sources"][0]["matched"] == {"lr_": "lr", "depth_": "depth", "kind_": "kind"}
+    assert loss({name: trial["params"][f"{name}_"] for name in SPACE}) < 0.2
+
+
+def test_a_belief_is_tried_first_and_one_that_makes_no_sense_is_refused(api: Api) -> None:
+    believed = SPACE | {"lr": SPACE["lr"] | {"prior": {"type": "normal", "mean": 0.03, "std": 0.05}}}
+    assert api.create(space=believed, seed=1)["space"] == believed
+    first = api.one()
+    assert (first["origin"]["source"], first["params"]["lr"]) == ("initial", 0.03)
+    wrong = SPACE | {"lr": SPACE["lr"] | {"prior": {"type": "normal", "mean": 3, "std": 0.05}}}
+    problem = api.call("PUT", "/v1/studies/wrong", {"space": wrong, "direction": "minimize"}, status=422)
+    assert [error["pointer"] for error in problem["errors"]] == ["/space/lr/prior/mean"]
+
+
 def test_the_study_whose_words_agree_is_more_alike(api: Api) -> None:
     past(api, "one", description="gradient boosting on loan applications")
     past(api, "two", description="speech recognition with a recurrent network")

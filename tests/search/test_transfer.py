@@ -154,6 +154,17 @@ def test_an_unknown_parameter_counts_nowhere_and_an_alias_finds_it() -> None:
     assert np.isclose(found.means(row[None])[0, 0], found.means(elsewhere[None])[0, 0])
 
 
+def test_an_alias_of_either_space_matches_and_no_parameter_is_taken_twice() -> None:
+    plain = {"type": "float", "low": 1e-4, "high": 1.0, "scale": "log"}
+    other = SearchSpace.from_json({"learning_rate": plain})
+    own = SearchSpace.from_json({"lr": plain | {"aliases": ["eta", "learning_rate"]}})
+    assert matching(own, other) == {"lr": "learning_rate"}
+    assert matching(other, own) == {"learning_rate": "lr"}
+    assert matching(SearchSpace.from_json({"eta": plain}), own) == {"eta": "lr"}
+    two = SearchSpace.from_json({"lr": plain | {"aliases": ["rate"]}, "decay": plain | {"aliases": ["rate"]}})
+    assert matching(two, SearchSpace.from_json({"rate": plain})) == {"lr": "rate"}
+
+
 def test_kinds_that_do_not_compare_are_not_matched() -> None:
     other = SearchSpace.from_json(
         {"lr": {"type": "categorical", "choices": ["x", "y"]}, "kind": {"type": "categorical", "choices": ["b", "z"]}}

@@ -36,7 +36,7 @@ from metatune.errors import (
 )
 from metatune.events import Event
 from metatune.record import Asked
-from metatune.space import bool_, categorical, fixed, float_, int_, ordinal
+from metatune.space import beta, bool_, categorical, fixed, float_, int_, normal, ordinal, weights
 from metatune.study import Study
 from metatune.trial import AsyncTrial, Failed, Infeasible, Pruned, Signal, Trial
 
@@ -81,12 +81,15 @@ __all__ = [
     "TrialRemoved",
     "Unauthenticated",
     "Unavailable",
+    "beta",
     "bool_",
     "categorical",
     "fixed",
     "float_",
     "int_",
+    "normal",
     "ordinal",
+    "weights",
 ]
 
 
