@@ -114,7 +114,7 @@ def create_app(settings: Settings | None = None, *, is_worker: bool = False) -> 
         learning = Learning(store, memory)
         speculation = Speculation(store, memory) if settings.speculate else None
         app.state.desk = Desk(store, settings.ask_threads, memory, speculation, learning)
-        app.state.insights = insight.Insights(memory.histories)
+        app.state.insights = insight.Insights(memory)
         upkeep = Upkeep(store, settings.sweep_seconds, uses)
         upkeep.start()
         learning.start()

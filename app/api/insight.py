@@ -19,7 +19,7 @@ from app.api.dependencies import AddressDep, Number, StoreDep, router_of
 from app.api.trials import Scalar, with_uid
 from app.api.wire import Answer, Body, Uid, Word
 from app.services import insight
-from app.services.histories import Histories
+from app.services.memory import Memory
 
 router = router_of("/v1/studies/{study}", tags=["insight"])
 
@@ -33,8 +33,8 @@ Result = TypeVar("Result")
 class Insights:
     """One per process: where the computations behind these answers take turns."""
 
-    def __init__(self, histories: Histories) -> None:
-        self.histories = histories
+    def __init__(self, memory: Memory) -> None:
+        self.memory = memory
         self.limiter = CapacityLimiter(THREADS)
 
     async def compute(self, work: Callable[[], Result]) -> Result:
@@ -113,7 +113,7 @@ class Predictions(Answer):
 async def predict(address: AddressDep, body: Points, store: StoreDep, insights: InsightsDep) -> Predictions:
     """404 `no-result-yet` before there are two results; 422 `space-violation` for params outside the space."""
     place = with_uid(address, body.study_uid)
-    found = await insights.compute(partial(insight.predict, store, insights.histories, place, body.params))
+    found = await insights.compute(partial(insight.predict, store, insights.memory, place, body.params))
     return Predictions(
         items=[_prediction(found, k) for k in range(len(found.configurations))],
         trials_known=found.n_measured,
@@ -190,7 +190,7 @@ async def importance(
     objective: Annotated[str | None, Query(max_length=128, description="Only this one; default: every one")] = None,
 ) -> Importance:
     """Sobol' indices of the model's belief; look at `model.trust` first. 404 `no-result-yet` before two results."""
-    found = await insights.compute(partial(insight.importance, store, insights.histories, address, objective))
+    found = await insights.compute(partial(insight.importance, store, insights.memory, address, objective))
     return Importance(
         objectives=[
             ObjectiveImportance(
@@ -248,7 +248,7 @@ class Warnings(Answer):
 @router.get("/warnings", summary="What a specialist would say")
 async def warnings(address: AddressDep, store: StoreDep, insights: InsightsDep) -> Warnings:
     """Findings that chance hardly makes; those of the model need 20 results, and 5 for every parameter."""
-    found = await insights.compute(partial(insight.advise, store, insights.histories, address))
+    found = await insights.compute(partial(insight.advise, store, insights.memory, address))
     note = None
     if found.why_no_model is not None:
         note = f"the model could not be made ({found.why_no_model}): bounds, noise and effects were not looked at"
@@ -336,7 +336,7 @@ async def explanation(
     nearest: Annotated[int, Query(ge=0, le=50, description="Neighbours in each list")] = 5,
 ) -> Explanation:
     """`when_suggested` is what the model believed then, `now` what it believes with all results in."""
-    found = await insights.compute(partial(insight.explain, store, insights.histories, address, number, nearest))
+    found = await insights.compute(partial(insight.explain, store, insights.memory, address, number, nearest))
     trial, then, now = found.trial, found.when_suggested, found.now
     return Explanation(
         number=trial.number,

@@ -28,7 +28,7 @@ from app.search.models import Modelled, model
 from app.search.optimum import Lean
 from app.search.parameters import Value
 from app.search.pareto import REFERENCE_MARGIN, non_dominated, thinned
-from app.search.prior import Prior, weight_of
+from app.search.prior import Prior, objective_model, weight_of
 from app.search.quantities import (
     MIN_COST_SPREAD,
     Quantity,
@@ -148,11 +148,7 @@ class ModelProposer:
 
     def _objective(self, j: int) -> Modelled:
         """Its model, with what past studies lend to it."""
-        quantity, prior = objective_quantity(self._history, j), self._prior
-        if prior is None:
-            return self._model(quantity)
-        modelled = model(self._history, self._embedding, quantity, self._seed, prior.hyper_prior(j))
-        return prior.informed(modelled, j)
+        return objective_model(self._history, self._embedding, j, self._seed, self._prior)
 
     def _build(self, number: int) -> Acquisition:
         m, terms = self._goal.n_objectives, list(self._limits())

@@ -13,7 +13,8 @@ from app.search.history import Goal, History
 from app.search.kernels import Embedding
 from app.search.models import Modelled, model
 from app.search.parameters import Value
-from app.search.quantities import feasibility_quantity, objective_quantity, violation_quantity
+from app.search.prior import Prior, objective_model
+from app.search.quantities import feasibility_quantity, violation_quantity
 from app.search.space import SearchSpace
 
 MIN_MEASURED = 2  # from here on there is a model
@@ -49,9 +50,15 @@ class Belief:
 
 
 def belief(
-    space: SearchSpace, goal: Goal, history: History, configurations: Sequence[Mapping[str, Value]], *, seed: int
+    space: SearchSpace,
+    goal: Goal,
+    history: History,
+    configurations: Sequence[Mapping[str, Value]],
+    *,
+    seed: int,
+    prior: Prior | None = None,
 ) -> Belief:
-    """From the model that suggests: the same trials and seed make the same one.
+    """From the model that suggests: the same trials and seed, and the same past, make the same one.
 
     Args:
         history: with at least `MIN_MEASURED` measured trials.
@@ -64,7 +71,7 @@ def belief(
     mean, std = np.empty((n, m)), np.empty((n, m))
     improves = None
     for j in range(m):
-        objective = model(history, embedding, objective_quantity(history, j), seed)
+        objective = objective_model(history, embedding, j, seed, prior)
         prediction = objective.surrogate.predict(units)
         middle, std[:, j] = objective.in_units(prediction.mean, prediction.std)
         mean[:, j] = goal.signs[j] * middle

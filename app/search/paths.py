@@ -54,7 +54,8 @@ class Paths:
     def _values(self, units: Array) -> Array:
         factor, hyper = self.surrogate.factor, self.surrogate.factor.hyper
         Z = self.surrogate.embedding.features(units) * hyper.inverse_lengths
-        values = hyper.mean + matern52(Z, factor.Z, hyper.amplitude) @ self.corrections
+        base = np.broadcast_to(self.surrogate.base(units), len(units))
+        values = base[:, None] + matern52(Z, factor.Z, hyper.amplitude) @ self.corrections
         if self.weights.shape[1]:
             values[:, 1:] += self._features(Z) @ self.weights
         return np.asarray(values, dtype=np.float64)

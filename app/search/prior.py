@@ -12,10 +12,12 @@ from app.search.blend import Blend, Borrowed, blend
 from app.search.constraints import Array
 from app.search.free import Suggestion, first_unused
 from app.search.history import History
-from app.search.models import Modelled
+from app.search.kernels import Embedding
+from app.search.models import Modelled, model
 from app.search.parameters import Value
 from app.search.portfolio import MANY, OWN_POSITIONS, POSITIONS, Portfolio
 from app.search.priors import HyperPrior
+from app.search.quantities import objective_quantity
 from app.search.transfer import Past
 
 
@@ -83,6 +85,17 @@ class Prior:
         surrogate = modelled.surrogate
         y = surrogate.mean_at_trials + surrogate.factor.added * surrogate.alpha
         return blend(surrogate.factor, y, past.means(surrogate.units), past.caps), y
+
+
+def objective_model(history: History, embedding: Embedding, j: int, seed: int, prior: Prior | None) -> Modelled:
+    """The model of objective j, as suggestions are made from it: with what past studies lend to it.
+
+    Raises: FitFailed, NotPositiveDefinite.
+    """
+    quantity = objective_quantity(history, j)
+    if prior is None:
+        return model(history, embedding, quantity, seed)
+    return prior.informed(model(history, embedding, quantity, seed, prior.hyper_prior(j)), j)
 
 
 def weight_of(modelled: Modelled) -> float:

@@ -230,11 +230,11 @@ class Surrogate:
         for k in range(0, len(Z), step):
             covariance = matern52(Z[k : k + step], factor.Z, hyper.amplitude)
             V = dtrsm(1.0, factor.L, covariance.T, lower=1)
-            mean = self._base(units[k : k + step]) + covariance @ self.alpha
+            mean = self.base(units[k : k + step]) + covariance @ self.alpha
             yield mean, hyper.amplitude - np.einsum("ij,ij->j", V, V), V
 
-    def _base(self, units: Array) -> Array | float:
-        """The prior mean (m,)."""
+    def base(self, units: Array) -> Array | float:
+        """The prior mean at (m, D) rows, one number where it is constant."""
         constant = self.factor.hyper.mean
         return constant if self.trend is None else constant + self.trend.values(units)
 
@@ -268,7 +268,7 @@ class Surrogate:
         except NotPositiveDefinite:  # it repeats a trial: nothing is left to learn there
             return self
         covariance = matern52(factor.Z[-1:], self.factor.Z, self.amplitude)[0]
-        mean = self._base(unit[None, :]) + float(covariance @ self.alpha)
+        mean = self.base(unit[None, :]) + float(covariance @ self.alpha)
         means = np.append(self.mean_at_trials, mean)
         return Surrogate(factor, np.append(self.alpha, 0.0), means, self.n_believed + 1, self.trend)
 

@@ -1,14 +1,15 @@
 """What a study's model says when asked: of any point, of a trial, of the parameters, of what is wrong.
 
 One short read for the snapshot, closed before any matrix is touched, of what changed since the process last looked.
-The model is the one that suggests: it is made of the same trials with the study's seed, whatever algorithm the study
-itself uses.
+The model is the one that suggests: it is made of the same trials with the study's seed, and of what past studies lend,
+whatever algorithm the study itself uses.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -25,8 +26,9 @@ from app.search.history import History
 from app.search.parameters import Fixed
 from app.search.space import SearchSpace
 from app.services.edit_study import adapted
-from app.services.histories import Histories
+from app.services.memory import Memory
 from app.services.plan import is_modelled
+from app.services.priors import Lent
 from app.services.turns import short_turns
 
 if TYPE_CHECKING:  # half a second for SciPy that other answers need not wait for
@@ -35,6 +37,7 @@ if TYPE_CHECKING:  # half a second for SciPy that other answers need not wait fo
     from app.search.belief import Belief
     from app.search.explanation import Hindsight
     from app.search.models import Modelled
+    from app.search.prior import Prior
     from app.search.surrogate import Surrogate
 
 Look = TypeVar("Look")
@@ -50,6 +53,12 @@ class Seen:
     name: str
     definition: Definition
     history: History
+    lending: Callable[[], Lent]
+
+    @cached_property
+    def prior(self) -> Prior | None:
+        """What past studies lend to it; made when first asked for."""
+        return self.lending().prior
 
     @property
     def space(self) -> SearchSpace:
@@ -77,24 +86,23 @@ class Seen:
     def objective(self, j: int) -> Modelled:
         """Raises: FitFailed, NotPositiveDefinite."""
         from app.search.kernels import Embedding
-        from app.search.models import model
-        from app.search.quantities import objective_quantity
+        from app.search.prior import objective_model
 
-        quantity = objective_quantity(self.history, j)
-        return model(self.history, Embedding.of(self.space), quantity, self.definition.seed)
+        return objective_model(self.history, Embedding.of(self.space), j, self.definition.seed, self.prior)
 
 
-def see(store: Store, histories: Histories, address: Address, look: Callable[[OpenStudy], Look]) -> tuple[Seen, Look]:
+def see(store: Store, memory: Memory, address: Address, look: Callable[[OpenStudy], Look]) -> tuple[Seen, Look]:
     """The study, and what else `look` reads in the same snapshot.
 
     Raises: StudyNotFound, StudyReplaced, and what `look` raises.
     """
-    with histories.turn(Address(address.project_id, address.name)):
+    with memory.histories.turn(Address(address.project_id, address.name)):
         with reading(store, address) as here:
             looked = look(here)
-            news = histories.news(here)
-        history = histories.grown(here, news)
-    return Seen(here.study.name, here.definition, history), looked
+            lending = memory.priors.look(here)
+            news = memory.histories.news(here)
+        history = memory.histories.grown(here, news)
+    return Seen(here.study.name, here.definition, history, lending), looked
 
 
 # --- how well the model predicts --------------------------------------------------------------------------------
@@ -143,21 +151,19 @@ class Predicted:
     qualities: Mapping[str, Quality]
 
 
-def predict(
-    store: Store, histories: Histories, address: Address, configurations: Sequence[Mapping[str, Any]]
-) -> Predicted:
+def predict(store: Store, memory: Memory, address: Address, configurations: Sequence[Mapping[str, Any]]) -> Predicted:
     """What the model believes of some configurations.
 
     Raises: SpaceViolation, with a pointer for every wrong place; NoResultYet; NumericalError.
     """
     from app.search.belief import belief
 
-    study, _ = see(store, histories, address, lambda here: None)
+    study, _ = see(store, memory, address, lambda here: None)
     checked = _checked(study.space, configurations)
     study.require_model()
     definition, history = study.definition, study.history
     with short_turns():
-        found = belief(study.space, definition.goal, history, checked, seed=definition.seed)
+        found = belief(study.space, definition.goal, history, checked, seed=definition.seed, prior=study.prior)
         qualities = {
             objective.name: quality(study.objective(j), study.space.n_dimensions)
             for j, objective in enumerate(definition.objectives)
@@ -210,11 +216,9 @@ class ObjectiveImportance:
     parameters: Sequence[ParameterImportance]
 
 
-def importance(
-    store: Store, histories: Histories, address: Address, objective: str | None
-) -> list[ObjectiveImportance]:
+def importance(store: Store, memory: Memory, address: Address, objective: str | None) -> list[ObjectiveImportance]:
     """Of every objective, or of one.  Raises: NoResultYet; Invalid, for an unknown objective; NumericalError."""
-    study, _ = see(store, histories, address, lambda here: None)
+    study, _ = see(store, memory, address, lambda here: None)
     names = [one.name for one in study.definition.objectives]
     if objective is not None and objective not in names:
         raise Invalid(f"there is no objective {objective!r}; there is {', '.join(names)}")
@@ -267,14 +271,14 @@ class Advised:
     why_no_model: str | None
 
 
-def advise(store: Store, histories: Histories, address: Address) -> Advised:
+def advise(store: Store, memory: Memory, address: Address) -> Advised:
     """What a specialist would say about the study; never a numerical error."""
     from app.search import advice as core
 
     def look(here: OpenStudy) -> tuple[bool, Mapping[str, int], Sequence[tuple[str, int]]]:
         return is_modelled(here), here.study.counts(), trials.reasons(here, "failed", limit=3)
 
-    study, (is_guided, counts, reasons) = see(store, histories, address, look)
+    study, (is_guided, counts, reasons) = see(store, memory, address, look)
     endings = core.Endings(
         **{state: counts[state] for state in ("complete", "pruned", "failed", "infeasible", "lost")}, reasons=reasons
     )
@@ -365,14 +369,14 @@ class Explanation:
     why_not_now: str | None
 
 
-def explain(store: Store, histories: Histories, address: Address, number: int, n_nearest: int) -> Explanation:
+def explain(store: Store, memory: Memory, address: Address, number: int, n_nearest: int) -> Explanation:
     """Why a trial has its parameters.
 
     What the model believed then was kept with the trial, since the log that it came from may have been corrected or
     trials removed; what it believes now is computed.
     Raises: TrialNotFound, TrialRemoved, NumericalError.
     """
-    study, trial = see(store, histories, address, lambda here: trials.get(here, number))
+    study, trial = see(store, memory, address, lambda here: trials.get(here, number))
     why_not = _why_not_now(study, trial)
     with short_turns():
         now = None if why_not else _now(study, trial, n_nearest)
@@ -420,7 +424,8 @@ def _now(study: Seen, trial: Trial, n_nearest: int) -> Now:
     from app.search.explanation import hindsight
 
     definition, history = study.definition, study.history
-    found = belief(study.space, definition.goal, history, [adapted(study.space, trial.params)], seed=definition.seed)
+    params = adapted(study.space, trial.params)
+    found = belief(study.space, definition.goal, history, [params], seed=definition.seed, prior=study.prior)
     hindsights = {}
     (row,) = np.nonzero(history.numbers == trial.number)
     for j, objective in enumerate(definition.objectives):

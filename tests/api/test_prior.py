@@ -8,6 +8,7 @@ import math
 from typing import Any
 
 import pytest
+from sqlalchemy import Engine, event
 from starlette.testclient import TestClient
 
 from app.main import create_app
@@ -70,6 +71,47 @@ def test_a_new_study_starts_where_a_past_one_ended_and_shows_it(api: Api) -> Non
     assert source["matched"] == {"lr": "lr", "depth": "depth", "kind": "kind"}
     assert [step["source"] for step in after["course"]][:3] == ["warm_start"] * 3
     assert 0 <= after["portfolio"][0]["expected_quantile"]["value"] < 0.3
+
+
+def test_predictions_know_the_past(api: Api) -> None:
+    """Four results near one corner say nothing of depth or kind; the past does."""
+    past(api, "first", n=40)
+    answers = {}
+    for name, warm_start in (("cold", "off"), ("warm", "auto")):
+        study = Api(api.client, name)
+        study.create(space=SPACE, seed=1, warm_start=warm_start, direction="minimize")
+        study.one()  # what it builds on is settled by its first ask
+        for lr in (0.3, 0.1, 0.03, 0.01):
+            params = {"lr": lr, "depth": 1, "kind": "a"}
+            api.call("POST", f"{study.base}/trials", {"params": params, "value": loss(params)}, status=201)
+        points = [{"lr": 0.01, "depth": 5, "kind": "b"}, {"lr": 0.01, "depth": 1, "kind": "c"}]
+        items = api.call("POST", f"{study.base}/predict", {"params": points}, status=200)["items"]
+        answers[name] = items[1]["mean"]["value"] - items[0]["mean"]["value"]
+        api.call("GET", f"{study.base}/importance", status=200)
+        api.call("GET", f"{study.base}/warnings", status=200)
+    assert answers["warm"] > 0.05, answers
+    assert answers["cold"] < 0.01, answers
+
+
+def test_auto_without_a_past_asks_the_database_for_one_once(api: Api) -> None:
+    api.create(space=SPACE, seed=1)
+    statements: list[str] = []
+
+    def listen(connection: Any, cursor: Any, statement: str, *rest: Any) -> None:
+        statements.append(statement)
+
+    event.listen(Engine, "before_cursor_execute", listen)
+    try:
+        seen = []
+        for _ in range(8):
+            statements.clear()
+            trial = api.one()
+            seen.append(sum("lesson" in statement or "prior_source" in statement for statement in statements))
+            api.tell(trial["number"], value=loss(trial["params"]))
+    finally:
+        event.remove(Engine, "before_cursor_execute", listen)
+    assert seen[0] > 0
+    assert seen[2:] == [0] * 6
 
 
 def test_a_past_that_ranks_backwards_is_cut_and_shown_to_be(api: Api) -> None:

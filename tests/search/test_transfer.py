@@ -9,6 +9,7 @@ import pytest
 from app.errors import Invalid
 from app.search.blend import Borrowed, blend, stacked
 from app.search.kernels import Embedding
+from app.search.paths import Paths
 from app.search.portfolio import Portfolio, greedy
 from app.search.prior import Prior
 from app.search.space import SearchSpace
@@ -242,6 +243,9 @@ def test_a_trend_is_added_to_the_process_of_what_it_leaves() -> None:
     assert np.allclose(believing.predict(new).mean, with_trend.predict(new).mean)
     assert np.allclose(with_trend.watching(new).following(believing).prediction.std, believing.predict(new).std)
     assert np.allclose(with_trend.watching(new).prediction.mean, with_trend.predict(new).mean)
+    paths = Paths.draw(with_trend, 2000, np.random.default_rng(4))(new)
+    assert np.allclose(paths[:, 0], with_trend.predict(new).mean)
+    assert np.abs(paths[:, 1:].mean(axis=1) - paths[:, 0]).max() < 0.15  # five standard errors
 
 
 def test_a_factor_scales() -> None:
