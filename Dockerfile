@@ -3,7 +3,9 @@
 # It runs as nobody in particular, on a root file system that may be read-only; what it keeps goes to /data, and for a
 # moment to /tmp. See docs/deploy.md.
 
-FROM python:3.11-slim-bookworm AS build
+# A tag, which its publisher keeps up to date; docs/deploy.md says how to hold it at one digest.
+ARG PYTHON_IMAGE=python:3.11-slim-bookworm
+FROM ${PYTHON_IMAGE} AS build
 WORKDIR /src
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
 RUN python -m venv /opt/metatune && /opt/metatune/bin/pip install "pip==26.3"
@@ -18,7 +20,7 @@ RUN /opt/metatune/bin/pip install --no-deps --build-constraint requirements.lock
     && /opt/metatune/bin/pip uninstall --yes pip \
     && /opt/metatune/bin/python -m compileall -q /opt/metatune/lib
 
-FROM python:3.11-slim-bookworm
+FROM ${PYTHON_IMAGE}
 RUN groupadd --gid 10001 metatune \
     && useradd --uid 10001 --gid metatune --no-create-home --shell /usr/sbin/nologin metatune \
     && install --directory --owner metatune --group metatune --mode 0750 /data

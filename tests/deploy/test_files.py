@@ -157,6 +157,19 @@ def test_every_file_that_the_compose_file_mounts_is_there() -> None:
                 assert (DEPLOY / source).is_file(), source
 
 
+def test_every_image_from_elsewhere_can_be_held_at_a_digest_and_is_one_in_all_files() -> None:
+    text = (DEPLOY / "docker-compose.yml").read_text()
+    defaults = dict(re.findall(r"\$\{(\w+_IMAGE):-([\w.:-]+)\}", text))
+    assert set(defaults) == {"PYTHON_IMAGE", "POSTGRES_IMAGE", "CADDY_IMAGE"}
+    own = {"metatune", "metatune-worker"}
+    others = {service["image"] for service in compose()["services"].values()} - own
+    assert others == {f"${{{name}:-{defaults[name]}}}" for name in ("POSTGRES_IMAGE", "CADDY_IMAGE")}
+    assert ("ARG", f"PYTHON_IMAGE={defaults['PYTHON_IMAGE']}") in instructions()
+    assert {rest.split()[0] for word, rest in instructions() if word == "FROM"} == {"${PYTHON_IMAGE}"}
+    documented = (ROOT / "docs" / "deploy.md").read_text()
+    assert all(f"{name}={image}" in documented for name, image in defaults.items())
+
+
 def test_every_variable_that_must_be_set_is_in_the_example() -> None:
     text = (DEPLOY / "docker-compose.yml").read_text()
     wanted = set(re.findall(r"\$\{(\w+):\?", text))
