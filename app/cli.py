@@ -91,6 +91,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             _manage_access(settings, given)
     except AppError as error:
         sys.exit(f"metatune-server: {error.detail}")
+    except KeyboardInterrupt:  # Ctrl-C, which uvicorn raises again when what was under way is answered
+        sys.exit(130)
     except DBAPIError as error:  # it is away, is no database, or may not be written
         sys.exit(f"metatune-server: cannot use the database: {' '.join(str(error.orig).split())}")
 

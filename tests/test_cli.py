@@ -205,3 +205,13 @@ def test_the_api_starts_without_what_only_workers_need(tmp_path: Path) -> None:
         env=ENVIRONMENT,
     )
     assert done.stdout == "started\n", done.stderr
+
+
+def test_ctrl_c_ends_the_server_without_a_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("app.serve.serve", interrupted)
+    with pytest.raises(SystemExit) as left:
+        main(["serve", "--database", "sqlite:///:memory:"])
+    assert left.value.code == 130
