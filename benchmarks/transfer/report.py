@@ -98,6 +98,17 @@ def improvement(runs: Mapping[tuple[str, int], Any], tables: Mapping[str, Table]
     return float(np.mean(found))
 
 
+def reached_by_task(warm: Curves, cold: Curves, evals: int) -> list[int]:
+    """Of every task the evaluations until its mean over seeds is at its own cold level; one more than all, if never."""
+    found = []
+    for task in sorted({task for task, _ in warm}):
+        keys = [key for key in warm if key[0] == task]
+        level = np.mean([cold[key][evals - 1] for key in keys])
+        hit = np.flatnonzero(np.mean([warm[key] for key in keys], axis=0) <= level + 1e-12)
+        found.append(int(hit[0]) + 1 if len(hit) else evals + 1)
+    return found
+
+
 def at(n: int) -> Callable[[Array], float]:
     return lambda curve: float(curve[n - 1])
 
@@ -142,7 +153,13 @@ def lines(folder: Path, part: str, evals: int) -> list[str]:
         level = mean({key: cold[key] for key in common})[evals - 1]
         reached = np.flatnonzero(mean(common) <= level)
         n = int(reached[0]) + 1 if len(reached) else None
-        out += ["", f"The own cold level at {evals} ({level:.3f}) is reached after {n or 'more'} evaluations."]
+        by_task = reached_by_task(common, cold, evals)
+        never = sum(n > evals for n in by_task)
+        out += [
+            "",
+            f"The own cold level at {evals} ({level:.3f}) is reached after {n or 'more'} evaluations; "
+            f"task by task after {np.median(by_task):g} (median of {len(by_task)}, {never} not within {evals}).",
+        ]
     wrong = curves.get(("metatune", "all-wrong", False), {})
     for n in (25, 50):
         if wrong and cold:

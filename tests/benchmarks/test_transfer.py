@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from benchmarks.transfer.report import difference, improvement, mean
+from benchmarks.transfer.report import difference, improvement, mean, reached_by_task
 from benchmarks.transfer.tables import Column, Table, past_studies
 
 COLUMNS = (
@@ -76,3 +76,9 @@ def test_random_search_improves_on_itself_by_nothing() -> None:
     rng = np.random.default_rng(1)
     runs = {("family/a", seed): {"losses": TARGET.y[rng.integers(0, 60, 20)].tolist()} for seed in range(4000)}
     assert abs(improvement(runs, TABLES, 20)) < 0.05
+
+
+def test_a_task_is_reached_when_its_mean_over_seeds_is_at_its_own_cold_level() -> None:
+    cold = {("f/a", 0): np.array([0.9, 0.5, 0.4]), ("f/a", 1): np.array([0.8, 0.4, 0.2]), ("f/b", 0): np.full(3, 0.1)}
+    warm = {("f/a", 0): np.array([0.5, 0.4, 0.1]), ("f/a", 1): np.array([0.3, 0.2, 0.2]), ("f/b", 0): np.full(3, 0.2)}
+    assert reached_by_task(warm, cold, 3) == [2, 4]
