@@ -49,7 +49,10 @@ OPTIONS: dict[str, dict[str, Option]] = {
     "grid": {
         "resolution": Option("points for each continuous parameter", "2 to 10, within 1,000 points in all", 1, 1000)
     },
+    "enqueued": {},
 }
+#: Suggests nothing: what is handed out is what somebody enqueued, such as an architecture search.
+ENQUEUED = "enqueued"
 AVAILABLE = tuple(OPTIONS)
 
 

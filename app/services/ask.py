@@ -20,7 +20,7 @@ from app.db import idempotency, rungs, studies, trials
 from app.db.session import Store
 from app.db.studies import Address, OpenStudy
 from app.db.tables import Report, Trial
-from app.errors import AppError
+from app.errors import AppError, FieldError, Invalid
 from app.search.draw import draw
 from app.search.free import free_point
 from app.search.suggest import Suggestion
@@ -30,7 +30,7 @@ from app.services.plan import Plan, Wish, compute, draw_ahead, foresee, is_model
 from app.services.priors import is_open
 from app.services.sources import settle
 from app.services.spare import Spare
-from app.services.stopping import Budget, budget
+from app.services.stopping import Budget, budget, suggests_nothing
 
 logger = logging.getLogger("metatune.ask")
 
@@ -213,6 +213,11 @@ class Hand:
         if before is not None:
             return _repeat(here, before)
         fixed = here.definition.space.check(call.fixed, partial=True) if call.fixed else {}
+        if fixed and suggests_nothing(here):
+            raise Invalid(
+                f"study {study.name!r} suggests nothing: it hands out what is enqueued, as it is; leave `fixed` out",
+                errors=[FieldError("/fixed", "must be left out")],
+            )
         limit = budget(here)
         handed: list[Trial] = []
         reason = limit.reason

@@ -12,12 +12,13 @@ from app.db import studies, trials
 from app.db.studies import OpenStudy
 from app.db.tables import Trial
 from app.search.constraints import Array
+from app.search.options import ENQUEUED
 from app.search.pareto import non_dominated
 
 
 @dataclass(frozen=True)
 class Budget:
-    """How many trials may still be handed out (None: no limit), and why no more, once it is 0."""
+    """How many trials may still be handed out (None: no limit), and why there will be no more, once it is 0."""
 
     left: int | None
     reason: str | None
@@ -25,7 +26,7 @@ class Budget:
     @property
     def allows_promotions(self) -> bool:
         """A paused trial was counted when it was handed out first: `max_trials` does not keep it from going on."""
-        return self.left != 0 or self.reason == "max_trials"
+        return self.reason in (None, "max_trials")
 
 
 def budget(here: OpenStudy) -> Budget:
@@ -34,12 +35,18 @@ def budget(here: OpenStudy) -> Budget:
     reason = _over_by_results(here)
     if reason is not None:
         return Budget(0, reason)
+    # where nothing is suggested an ask waits for what may yet be enqueued, which is no reason to end
+    enqueued = study.n_waiting if suggests_nothing(here) else None
     if "max_trials" in stop:
         n_finished = study.n_complete + study.n_pruned + study.n_failed + study.n_infeasible - study.n_imported
         spent = study.n_running + study.n_paused + n_finished
         left = max(0, stop["max_trials"] - spent)
-        return Budget(left, None if left else "max_trials")
-    return Budget(None, None)
+        return Budget(left if enqueued is None else min(left, enqueued), None if left else "max_trials")
+    return Budget(enqueued, None)
+
+
+def suggests_nothing(here: OpenStudy) -> bool:
+    return bool(here.definition.algorithm["name"] == ENQUEUED)
 
 
 def _over_by_results(here: OpenStudy) -> str | None:

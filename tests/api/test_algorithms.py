@@ -85,3 +85,19 @@ def test_the_document_names_every_algorithm_with_its_options(api: Api) -> None:
     text = api.client.get("/openapi.json").text
     for word in (*MODELLED, "n_candidates", "population_size", "sigma", "resolution"):
         assert word in text
+
+
+def test_a_study_that_suggests_nothing_hands_out_what_is_enqueued(api: Api) -> None:
+    api.create(space=SPACE, algorithm="enqueued", stop={"max_trials": 2})
+    empty = api.ask()
+    assert (empty["trials"], empty["done"], empty["reason"]) == ([], False, "waiting-for-running")
+    for n in (3, 4, 5):
+        api.call("POST", f"{api.base}/trials", {"params": {"n": n}}, status=201)
+    handed = api.ask(count=10)["trials"]
+    assert [(one["params"]["n"], one["origin"]["source"]) for one in handed] == [(3, "enqueued"), (4, "enqueued")]
+    assert all("x" in one["params"] for one in handed)  # what was left out is drawn
+    refused = api.call("POST", f"{api.base}/ask", {"fixed": {"n": 1}}, status=422)
+    assert refused["errors"][0]["pointer"] == "/fixed"
+    for one in handed:
+        api.tell(one["number"], value=1.0)
+    assert (api.ask()["done"], api.ask()["reason"]) == (True, "max_trials")
