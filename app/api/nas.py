@@ -20,14 +20,14 @@ from app.db.session import Store
 from app.db.tables import Job, JobLine, Upload
 from app.errors import DatasetInUse, FieldError, Invalid, NoResultYet, NotTrained
 from app.lifecycle import UNFINISHED
-from app.nas import plan as plans
 from app.nas import table as tables
 from app.nas.graphs import drawing
 from app.nas.plan import Plan
 from app.nas.spaces import FIELDS
 from app.nas.strategies import NAMES
 from app.nas.table import Lookup
-from app.services import inspect_search, submit
+from app.services import inspect_search, outsource, submit
+from app.services.examples import shape_of
 from app.services.inspect_search import Found
 
 router = router_of("/v1/nas", tags=["architecture search"])
@@ -51,8 +51,15 @@ StrategyIn = Annotated[
 
 class Evaluator(Body):
     name: Literal["train", "table", "external"]
-    dataset: Annotated[str, Field(max_length=128, description="Of `train`: digits")] = "digits"
-    epochs: Annotated[int, Field(ge=1, le=10_000, description="Of `train`")] = 5
+    dataset: Annotated[
+        str, Field(max_length=128, description="Of `train` and `external`: digits, or one of /v1/fewshot/datasets")
+    ] = "digits"
+    shape: Annotated[
+        list[Annotated[int, Field(ge=1, le=65_536)]] | None,
+        Field(min_length=1, max_length=3, description="Of `external`, instead of `dataset`: of one of your examples"),
+    ] = None
+    classes: Annotated[int | None, Field(ge=2, le=1_000_000, description="Of `external`, with `shape`")] = None
+    epochs: Annotated[int, Field(ge=1, le=10_000, description="Of `train`; of `external` with `halving`")] = 5
     patience: Annotated[int | None, Field(ge=1, le=10_000, description="Of `train`: epochs without improvement")] = None
     table: Annotated[str | None, Field(pattern=NAME_PATTERN, description="Of `table`: an uploaded one")] = None
 
@@ -116,11 +123,15 @@ class SearchOut(JobOut):
 
 @router.post("/searches", status_code=202, summary="Submit a search", responses={200: {"model": SearchOut}})
 def submit_search(body: NewSearch, caller: CallerDep, store: StoreDep, once: OnceDep, response: Response) -> SearchOut:
-    """202 when new, 200 when it is there with the same body, 409 `job-differs` otherwise."""
+    """202 when new, 200 when it is there with the same body, 409 `job-differs` otherwise.
+
+    With the evaluator `external` a study of the same name is made: ask it for architectures, tell it their accuracy.
+    """
     whole = body.whole()
     check(store, caller, Plan.of(whole))
     address = address_of(caller, KIND, body.name or submit.new_name(KIND))
-    submitted = submit.submit(store, address, whole, engine.LIGHT, once)
+    beside = outsource.begin if body.evaluator.name == "external" else submit.nothing
+    submitted = submit.submit(store, address, whole, engine.LIGHT, once, beside)
     response.status_code = 202 if submitted.created else 200
     response.headers["Location"] = f"/v1/nas/searches/{submitted.job.name}"
     return SearchOut.of(submitted.job)
@@ -137,7 +148,7 @@ def check(store: Store, caller: Caller, plan: Plan) -> None:
         lookup = Lookup.of(load_table(store, caller, plan.evaluator["table"]), plan.space)
         plan.problem_of_table(lookup).check()
     else:
-        plan.problem_of_networks(*plans.bundled(plan.evaluator["dataset"])).check()
+        plan.problem_of_networks(*shape_of(store, caller.project_id, plan.evaluator)).check()
 
 
 def load_table(store: Store, caller: Caller, name: str) -> tables.Table:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, cast
@@ -15,11 +16,12 @@ from typing import Any, cast
 from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
-from app.db import artefacts, audit, engine
+from app.db import artefacts, audit, engine, studies
 from app.db.session import EVERY_PROJECT, Store, database_now
 from app.db.tables import Adaptation, Job, JobLine, JobPart
-from app.errors import JobInUse, JobNotFound
+from app.errors import JobInUse, JobNotFound, StudyNotFound
 from app.lifecycle import UNFINISHED, JobState, check_job_move
+from app.search.options import ENQUEUED
 
 #: Lines of a job's log that are kept; an answer shows the last of them.
 LINES_KEPT = 1000
@@ -58,6 +60,7 @@ class OpenJob:
             self.job.finished_at = self.now
             self.job.error = None if error is None else error[:MAX_ERROR]
             self.forget_checkpoint()
+            self._close_study()
         self.changed()
 
     def changed(self) -> None:
@@ -66,6 +69,18 @@ class OpenJob:
     def forget_checkpoint(self) -> None:
         before, self.job.checkpoint_id = self.job.checkpoint_id, None
         artefacts.remove(self.session, before)
+
+    def _close_study(self) -> None:
+        """Tells scripts that ask for the architectures of a search that no more will come."""
+        evaluator = self.job.body.get("evaluator")
+        if not isinstance(evaluator, Mapping) or evaluator.get("name") != "external":
+            return
+        with suppress(StudyNotFound):
+            address = studies.Address(self.job.project_id, self.job.name)
+            here = studies.open_study(self.session, address, lock=True)
+            if here.definition.algorithm["name"] == ENQUEUED and here.study.state != "stopped":
+                here.study.state = "stopped"
+                here.record("study.updated", here.study.state)
 
     def log(self, line: str) -> None:
         last = self.session.execute(
@@ -244,7 +259,7 @@ class Unfinished:
 
 
 def unfinished(store: Store) -> list[Unfinished]:
-    """Every job that is queued or running, and every such part of a job that is."""
+    """Every job that is queued or running, and every such part of one that was ever given to the engine."""
     with store.read(EVERY_PROJECT) as session:
         found = [
             Unfinished(job.project_id, job.kind, job.uid, None, entry_of(job))
@@ -253,7 +268,7 @@ def unfinished(store: Store) -> list[Unfinished]:
         rows = session.execute(
             select(Job, JobPart)
             .join(JobPart, JobPart.job_id == Job.id)
-            .where(Job.state.in_(UNFINISHED), JobPart.state.in_(UNFINISHED))
+            .where(Job.state.in_(UNFINISHED), JobPart.state.in_(UNFINISHED), JobPart.dispatches > 0)
         )
         found += [Unfinished(job.project_id, job.kind, job.uid, one.number, entry_of(job, one)) for job, one in rows]
     return found

@@ -20,7 +20,10 @@ LEAST_EXAMPLES = 3
 
 @dataclass(frozen=True)
 class Split:
-    """`x` is (n, *shape), already at mean 0 and deviation 1 over the part for training; `y` numbers of labels."""
+    """`x` is (n, *shape), already at mean 0 and deviation 1 over the part for training; `y` numbers of labels.
+
+    `centre` and `scale` bring examples there: a number each for images, one of each feature for vectors.
+    """
 
     train_x: NDArray[Any]
     train_y: NDArray[np.int32]
@@ -29,8 +32,8 @@ class Split:
     held_out_x: NDArray[Any]
     held_out_y: NDArray[np.int32]
     labels: tuple[Any, ...]
-    centre: float
-    scale: float
+    centre: float | NDArray[np.float32]
+    scale: float | NDArray[np.float32]
 
     @property
     def shape(self) -> Shape:
@@ -55,7 +58,13 @@ def split_of(x: NDArray[Any], y: NDArray[np.integer[Any]], labels: Sequence[Any]
         for part, some in zip(parts, np.split(rows, [n_validation, n_validation + n_held_out]), strict=True):
             part.append(some)
     validation, held_out, train = (np.sort(np.concatenate(part)) for part in parts)
-    centre, scale = float(x[train].mean()), float(x[train].std()) or 1.0
+    centre: float | NDArray[np.float32]
+    scale: float | NDArray[np.float32]
+    if x.ndim == 2:
+        centre, scale = x[train].mean(axis=0), x[train].std(axis=0)
+        scale = np.where(scale > 0, scale, np.float32(1.0))
+    else:
+        centre, scale = float(x[train].mean()), float(x[train].std()) or 1.0
     x = (x - centre) / scale
     numbers = np.asarray(y, dtype=np.int32)
     return Split(

@@ -7,15 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from app.errors import FieldError, Invalid, NotAvailableYet
-from app.nas.data import BUNDLED
 from app.nas.network import Shape
 from app.nas.problem import Problem
 from app.nas.search import Settings
 from app.nas.spaces import Space, space_from_json
 from app.nas.strategies import Strategy
 from app.nas.table import Lookup
-
-EVALUATORS = ("train", "table")
 
 
 @dataclass(frozen=True)
@@ -37,16 +34,15 @@ class Plan:
         strategy = Strategy.from_json(body["strategy"])
         evaluator, reward, budget = body["evaluator"], body["reward"], body["budget"]
         name = evaluator["name"]
-        if name == "external":
-            raise NotAvailableYet(
-                f"the evaluator 'external' is not available yet; there are {', '.join(EVALUATORS)}",
-                errors=[FieldError("/evaluator/name", "is not available yet")],
-            )
+        if (evaluator.get("shape") is None) != (evaluator.get("classes") is None):
+            raise _wrong("/evaluator/shape", "and classes go together: both say what your script trains on")
+        if evaluator.get("shape") is not None and name != "external":
+            raise _wrong("/evaluator/shape", f"is for the evaluator external; {name} knows its examples")
         if strategy.name == "halving" and name == "table":
             raise _wrong("/strategy/name", "halving stops trainings early, and a table has only finished ones")
-        if reward["complexity"] == "latency" and name == "train":
+        if reward["complexity"] == "latency" and name != "table":
             raise NotAvailableYet(
-                "the complexity 'latency' is not available yet for trained networks; there are parameters, flops",
+                "the complexity 'latency' is not available yet but for tables; there are parameters, flops",
                 errors=[FieldError("/reward/complexity", "is not available yet")],
             )
         return cls(
@@ -63,7 +59,8 @@ class Plan:
         )
 
     def settings(self) -> Settings:
-        epochs = self.evaluator.get("epochs") if self.evaluator["name"] == "train" else None
+        name, halves = self.evaluator["name"], self.strategy.name == "halving"
+        epochs = self.evaluator.get("epochs") if name == "train" or (name == "external" and halves) else None
         return Settings(self.strategy, self.seed, self.evaluations, self.parallel, epochs)
 
     def problem_of_networks(self, shape: Shape, n_classes: int) -> Problem:
@@ -73,16 +70,6 @@ class Plan:
 
     def problem_of_table(self, lookup: Lookup) -> Problem:
         return lookup.problem(measure=self.measure, penalty=self.penalty, front=self.strategy.front)
-
-
-def bundled(dataset: str) -> tuple[Shape, int]:
-    """Shape and classes.  Raises: NotAvailableYet."""
-    if dataset not in BUNDLED:
-        raise NotAvailableYet(
-            f"searches train on {', '.join(BUNDLED)}; registered datasets are not available yet, got {dataset!r}",
-            errors=[FieldError("/evaluator/dataset", "is not available yet")],
-        )
-    return BUNDLED[dataset]
 
 
 def _wrong(pointer: str, detail: str) -> Invalid:

@@ -124,8 +124,11 @@ class Problem:
         return None
 
     def check(self) -> None:
-        """Raises: Invalid, for a space in which nothing is allowed."""
-        if self.draw(np.random.default_rng(0)) is None:
+        """Raises: Invalid, for a space in which nothing is allowed, or whose networks do not fit the examples."""
+        genes = self.draw(np.random.default_rng(0))
+        if genes is not None:
+            self.count(genes)
+        else:
             least = "" if self.space.max_parameters is None else f"; the smallest network has {self.range[0]:.0f}"
             raise Invalid(f"no architecture of this space keeps its rules and max_parameters{least}")
 

@@ -28,8 +28,8 @@ class Trained:
     network: Network
     weights: Mapping[str, Tensor]
     labels: tuple[Any, ...]
-    centre: float
-    scale: float
+    centre: float | NDArray[np.float32]
+    scale: float | NDArray[np.float32]
 
     def pack(self, **more: Any) -> bytes:
         """A zip of the weights as .npz and the graph as JSON, with whatever else is to be said in it."""
@@ -38,8 +38,8 @@ class Trained:
         graph = {
             **self.network.to_json(),
             "labels": list(self.labels),
-            "centre": self.centre,
-            "scale": self.scale,
+            "centre": np.asarray(self.centre).tolist(),
+            "scale": np.asarray(self.scale).tolist(),
             **more,
         }
         with zipfile.ZipFile(whole, "w", zipfile.ZIP_DEFLATED) as file:
@@ -56,7 +56,9 @@ class Trained:
             said = json.loads(file.read(GRAPH_FILE))
             with np.load(io.BytesIO(file.read(WEIGHTS_FILE)), allow_pickle=False) as arrays:
                 weights = {name: arrays[name] for name in arrays.files}
-        return cls(Network.from_json(said), weights, tuple(said["labels"]), said["centre"], said["scale"])
+        return cls(
+            Network.from_json(said), weights, tuple(said["labels"]), _units(said["centre"]), _units(said["scale"])
+        )
 
     def probabilities(self, x: NDArray[Any]) -> Tensor:
         """(n, classes).  Raises: ShapeError, naming the shape that would be right."""
@@ -73,6 +75,10 @@ class Trained:
         logits = forward(self.network, self.weights, (given - self.centre) / self.scale)
         raised = np.exp(logits - logits.max(axis=1, keepdims=True))
         return raised / raised.sum(axis=1, keepdims=True)
+
+
+def _units(said: float | list[float]) -> float | NDArray[np.float32]:
+    return np.array(said, dtype=np.float32) if isinstance(said, list) else said
 
 
 def forward(network: Network, weights: Mapping[str, Tensor], x: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,7 @@ from sqlalchemy.exc import IntegrityError
 
 from app.db import engine, idempotency, jobs
 from app.db.idempotency import Once
-from app.db.jobs import Address
+from app.db.jobs import Address, OpenJob
 from app.db.session import Store
 from app.db.tables import Job
 from app.definition import differences
@@ -29,18 +29,37 @@ def new_name(kind: str) -> str:
     return f"{kind}-{secrets.token_hex(4)}"
 
 
-def submit(store: Store, address: Address, body: Mapping[str, Any], queue: str, once: Once | None) -> Submitted:
+def nothing(here: OpenJob) -> None:
+    """Most jobs need no more than their row."""
+
+
+def submit(
+    store: Store,
+    address: Address,
+    body: Mapping[str, Any],
+    queue: str,
+    once: Once | None,
+    beside: Callable[[OpenJob], None] = nothing,
+) -> Submitted:
     """Writes the job and its entry in the queue, or finds the one that is there with the same body.
 
+    `beside`: what a new job needs in the same transaction.
     Raises: JobDiffers, if the name is taken by another.
     """
     try:
-        return _submit(store, address, body, queue, once)
+        return _submit(store, address, body, queue, once, beside)
     except IntegrityError:  # another call made it between our look and our insert
-        return _submit(store, address, body, queue, once)
+        return _submit(store, address, body, queue, once, beside)
 
 
-def _submit(store: Store, address: Address, body: Mapping[str, Any], queue: str, once: Once | None) -> Submitted:
+def _submit(
+    store: Store,
+    address: Address,
+    body: Mapping[str, Any],
+    queue: str,
+    once: Once | None,
+    beside: Callable[[OpenJob], None],
+) -> Submitted:
     with store.write(address.project_id) as session:
         before = idempotency.remembered(session, once)
         if before is not None:
@@ -51,6 +70,7 @@ def _submit(store: Store, address: Address, body: Mapping[str, Any], queue: str,
         if here is None:
             here = jobs.insert(session, address, body, queue)
             here.audit("submitted")
+            beside(here)
             if engine.is_installed():  # else a worker makes the entry, see app.db.engine
                 jobs.dispatch(store, session, here.job)
         elif found := differences(here.job.body, dict(body)):

@@ -1,28 +1,28 @@
 """Architecture search as a job: hands out evaluations, takes them in order of submission, trains the best again.
 
-A table answers in batches inside this job. Trainings are parts of their own, so that ten workers make one search ten
-times as wide: the task with number n is made as soon as those up to n − parallel are finished.
+A table answers in batches inside this job; remote scripts answer through a study (`app.worker.outside`). Trainings are
+parts of their own, so that ten workers make one search ten times as wide: the task with number n is made as soon as
+those up to n − parallel are finished.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from app.db import artefacts, uploads
 from app.db.session import Store
-from app.db.tables import JobPart
-from app.nas import plan as plans
 from app.nas.network import Network
 from app.nas.plan import Plan
-from app.nas.problem import Problem, Task, Told
+from app.nas.problem import Problem, Told
 from app.nas.search import Recommended, propose_number, recommend
 from app.nas.strategies import Memory
 from app.nas.table import Lookup, Table, read
+from app.services.examples import shape_of, split_for
+from app.worker import outside
+from app.worker.evaluations import FINISHED, n_done, task_of, told_of
 from app.worker.unit import Done, Unit
 
 KIND = "search"
@@ -31,41 +31,11 @@ TABLE = "table"
 BATCH = 25
 #: Of the progress of a search that trains, what the last training is.
 LAST_SHARE = 0.05
-FINISHED = ("succeeded", "failed")
 
 
 def run(unit: Unit) -> Done:
     plan = Plan.of(unit.body)
-    return _on_table(unit, plan) if plan.evaluator["name"] == "table" else _on_data(unit, plan)
-
-
-def told_of(parts: Sequence[JobPart]) -> list[Told]:
-    """What was submitted, by number; what is not finished is pending."""
-    return [
-        Told(
-            tuple(part.task["genes"]),
-            part.task["repeat"],
-            part.task["epochs"],
-            None if part.result is None else part.result.get("value"),
-            is_pending=part.state not in FINISHED,
-        )
-        for part in parts
-    ]
-
-
-def _task(problem: Problem, task: Task) -> dict[str, Any]:
-    genes = task.genes
-    return {
-        "genes": list(genes),
-        "key": problem.space.key(genes),
-        "architecture": problem.space.describe(genes),
-        "repeat": task.repeat,
-        "epochs": task.epochs,
-        "why": task.why,
-        "complexity": problem.complexity(genes),
-        "count": problem.count(genes),
-        "parameters": problem.parameters(genes),
-    }
+    return {"table": _on_table, "train": _on_data, "external": _outside}[plan.evaluator["name"]](unit, plan)
 
 
 # --- a table ----------------------------------------------------------------------------------------------------
@@ -82,7 +52,7 @@ def _on_table(unit: Unit, plan: Plan) -> Done:
             task = propose_number(problem, settings, told, number, memory)
             value = lookup.evaluate(task, plan.seed)
             told.append(Told(task.genes, task.repeat, task.epochs, value))
-            batch.append((number, _task(problem, task), {"value": value}))
+            batch.append((number, task_of(problem, task), {"value": value}))
             unit.check()
         unit.record(batch, len(told) / plan.evaluations)
     best = recommend(problem, told)
@@ -100,26 +70,26 @@ def load_table(store: Store, project_id: int, name: str) -> Table:
 
 
 def _on_data(unit: Unit, plan: Plan) -> Done:
-    shape, n_classes = plans.bundled(plan.evaluator["dataset"])
+    shape, n_classes = shape_of(unit.store, unit.project_id, plan.evaluator)
     problem, settings, memory = plan.problem_of_networks(shape, n_classes), plan.settings(), Memory()
     parts = unit.parts()
     while True:
-        n_done = next((i for i, part in enumerate(parts) if part.state not in FINISHED), len(parts))
+        first_open = n_done(parts)
         is_over = len(parts) >= plan.evaluations or _is_over(plan, unit)
-        if not is_over and len(parts) < n_done + plan.parallel:
+        if not is_over and len(parts) < first_open + plan.parallel:
             told = told_of(parts)
             new = []
-            while len(told) < min(n_done + plan.parallel, plan.evaluations):
+            while len(told) < min(first_open + plan.parallel, plan.evaluations):
                 task = propose_number(problem, settings, told, len(told) + 1, memory)
                 told.append(Told(task.genes, task.repeat, task.epochs, is_pending=True))
-                new.append((len(told), _task(problem, task)))
+                new.append((len(told), task_of(problem, task)))
             unit.submit(new)
-        elif is_over and n_done == len(parts):
+        elif is_over and first_open == len(parts):
             break
         finished = sum(part.state in FINISHED for part in parts)
         parts = unit.wait()
         if sum(part.state in FINISHED for part in parts) > finished:
-            unit.progress((1.0 - LAST_SHARE) * min(1.0, n_done / plan.evaluations))
+            unit.progress((1.0 - LAST_SHARE) * min(1.0, first_open / plan.evaluations))
     told = told_of(parts)
     best = recommend(problem, told)
     if best is None:
@@ -133,7 +103,7 @@ def _trained_again(unit: Unit, plan: Plan, problem: Problem, best: Recommended, 
     """The best one once more, and judged on the part of the examples that the search never saw."""
     from app.nas.train import train  # here: only this takes JAX
 
-    split = _split(plan.evaluator["dataset"])
+    split = split_for(unit.store, unit.project_id, plan.evaluator)
     outcome = train(
         network,
         split,
@@ -161,13 +131,13 @@ def run_part(unit: Unit) -> dict[str, Any]:
     from app.nas.train import train  # here: only this takes JAX
 
     plan = Plan.of(unit.body)
-    shape, n_classes = plans.bundled(plan.evaluator["dataset"])
+    split = split_for(unit.store, unit.project_id, plan.evaluator)
     assert unit.number is not None  # noqa: S101  (it is a part)
     started_at = time.process_time()
     epochs = unit.task["epochs"]
     outcome = train(
-        plan.space.network(tuple(unit.task["genes"]), shape, n_classes),
-        _split(plan.evaluator["dataset"]),
+        plan.space.network(tuple(unit.task["genes"]), split.shape, len(split.labels)),
+        split,
         epochs=epochs,
         seed=_seed(plan.seed, unit.number),
         patience=plan.evaluator.get("patience"),
@@ -181,11 +151,18 @@ def _seed(seed: int, number: int) -> int:
     return int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
 
 
-@lru_cache(2)
-def _split(dataset: str) -> Any:
-    from app.nas.data import digits
+# --- somebody else's scripts ------------------------------------------------------------------------------------
 
-    return {"digits": digits}[dataset]()
+
+def _outside(unit: Unit, plan: Plan) -> Done:
+    problem = plan.problem_of_networks(*shape_of(unit.store, unit.project_id, plan.evaluator))
+    told = outside.evaluated(unit, plan, problem)
+    n_told = sum(not one.is_pending for one in told)
+    best = recommend(problem, told)
+    return Done({"evaluations": n_told, "best": None if best is None else _answer(problem, best), "model": None})
+
+
+# --- what all have ----------------------------------------------------------------------------------------------
 
 
 def _is_over(plan: Plan, unit: Unit) -> bool:

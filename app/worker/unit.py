@@ -86,11 +86,28 @@ class Unit:
 
     def check(self) -> None:
         """To be called within every epoch.  Raises: Cancelled, Superseded, Leaving."""
-        self._patiently(self._check)
+        self.look(lambda here: None)
 
-    def _check(self) -> None:
-        with self.store.read(self.project_id) as session:
-            self._row(jobs.by_uid(session, self.uid))
+    def look(self, read: Callable[[OpenJob], Outcome]) -> Outcome:
+        """A question of the kind's own; also a `check`.  Raises: Ended."""
+
+        def transaction() -> Outcome:
+            with self.store.read(self.project_id) as session:
+                here = jobs.by_uid(session, self.uid)
+                self._row(here)
+                assert here is not None  # noqa: S101  (or `_row` had raised)
+                return read(here)
+
+        return self._patiently(transaction)
+
+    def within(self, write: Callable[[OpenJob], Outcome]) -> Outcome:
+        """A transaction of the kind's own, while the job is locked and this attempt's.  Raises: Ended."""
+
+        def transaction() -> Outcome:
+            with self._writing() as (here, _):
+                return write(here)
+
+        return self._patiently(transaction)
 
     def seconds(self) -> float:
         """Since the job was taken up for the first time."""
@@ -178,15 +195,7 @@ class Unit:
 
     def parts(self) -> list[JobPart]:
         """By number, as they are now.  Raises: Ended."""
-
-        def look() -> list[JobPart]:
-            with self.store.read(self.project_id) as session:
-                here = jobs.by_uid(session, self.uid)
-                self._row(here)
-                assert here is not None  # noqa: S101  (or `_row` had raised)
-                return list(self._parts(here))
-
-        return self._patiently(look)
+        return self.look(lambda here: list(self._parts(here)))
 
     def wait(self) -> list[JobPart]:
         """The parts, a moment later.  Raises: Ended."""

@@ -60,7 +60,7 @@ def main() -> None:
     from app.worker.watch import Watch
 
     examples = split_of(np.zeros((40, 8, 8)) + np.arange(8.0), np.arange(40) % 10, list(range(10)))
-    searches._split = lambda dataset: examples  # type: ignore[assignment]
+    searches.split_for = lambda store, project_id, evaluator: examples  # type: ignore[attr-defined]
     engine = Engine(Store(url), Settings(database=url), address="http://127.0.0.1:1", version="test")
     watch = Watch(engine)
     engine.start()

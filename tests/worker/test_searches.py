@@ -178,8 +178,11 @@ def test_the_same_search_again_is_200_and_another_409(api: Api, client: TestClie
         ({"evaluator": {"name": "table", "table": "nowhere"}}, "dataset-not-found", None),
         ({"space": SPACE | {"operations": ["none", "skip", "conv1x1"]}}, "invalid", None),
         ({"reward": {"complexity": "flops", "penalty": 1.0}}, "invalid", None),
-        ({"evaluator": {"name": "external"}}, "not-available-yet", "/evaluator/name"),
-        ({"evaluator": {"name": "train", "dataset": "mine"}}, "not-available-yet", "/evaluator/dataset"),
+        ({"evaluator": {"name": "external", "shape": [8, 8, 1]}}, "invalid", "/evaluator/shape"),
+        ({"evaluator": {"name": "train", "shape": [64], "classes": 10}}, "invalid", "/evaluator/shape"),
+        ({"evaluator": {"name": "external", "shape": [64], "classes": 10}}, "invalid", None),
+        ({"evaluator": {"name": "train", "dataset": "mine"}}, "dataset-not-found", None),
+        ({"evaluator": {"name": "train"}, "reward": {"complexity": "latency"}}, "not-available-yet", None),
         ({"budget": {"evaluations": 0}}, "invalid", "/budget/evaluations"),
     ],
 )
