@@ -110,6 +110,13 @@ class ModelProposer:
             return point
         return self._fallback(number, taken, "every promising configuration was already tried")
 
+    def acquisition(self, number: int) -> Acquisition:
+        """What the number's point maximises, with the trials out for evaluation before it believed.
+
+        Raises: FitFailed, NotPositiveDefinite.
+        """
+        return self._acquisition(number, self._pending(number, ()))
+
     def _first(self, number: int, taken: Callable[[str], bool]) -> Suggestion | None:
         """A space-filling point; every second one is spread over what the user believes of the optimum."""
         return sobol_point(

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol
 
+import numpy as np
+
 from benchmarks.transfer.tables import Params, Past
 
 
@@ -27,6 +29,11 @@ class Metatune:
         self.space, self.seed, self.goal = SearchSpace.from_json(space), seed, Goal(("minimize",))
         self.history, self.number = History.of(self.space, self.goal, []), 0
         self.prior: Any = None
+        self.pool: list[Params] = []
+
+    def set_candidates(self, pool: list[Params]) -> None:
+        """What may be evaluated: the acquisition is then compared on these alone."""
+        self.pool = pool
 
     def warm_start(self, past: Past) -> None:
         from app.search.prior import Prior
@@ -53,8 +60,18 @@ class Metatune:
             self.space, self.goal, self.history, count=1, seed=self.seed, first_number=self.number, prior=self.prior
         )
         self.out = found.points[0].params
+        if self.pool and found.points[0].source == "gp":
+            self.out = self._best_of_pool()
         self.history = self.history.grown([Record(self.number, self.out, "pending")])
         return self.out
+
+    def _best_of_pool(self) -> Params:
+        from app.search.bayesian import ModelProposer
+
+        left = [params for params in self.pool if not self.history.is_taken(self.space.key(params))]
+        proposer = ModelProposer(self.space, self.goal, self.history, self.seed, None, self.prior)
+        values = proposer.acquisition(self.number).value(self.space.encode_many(left))
+        return left[int(np.argmax(values))]
 
     def tell(self, params: Params, loss: float) -> None:
         from app.search.suggest import Record

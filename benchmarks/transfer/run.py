@@ -18,7 +18,7 @@ for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
 
 import numpy as np  # noqa: E402
 
-from benchmarks.transfer.methods import METHODS  # noqa: E402
+from benchmarks.transfer.methods import METHODS, Metatune  # noqa: E402
 from benchmarks.transfer.tables import HELD_OUT, SCENARIOS, Table, load, past_studies  # noqa: E402
 
 RESULTS = Path(__file__).resolve().parents[1] / "results" / "transfer"
@@ -33,6 +33,8 @@ def run(
     if past:
         optimiser.warm_start(past)
     learning = time.process_time() - started
+    if pool and isinstance(optimiser, Metatune):
+        optimiser.set_candidates([target.params(row) for row in target.X])
     asks, losses = [], []
     is_taken = np.zeros(len(target.y), dtype=bool)
     for _ in range(evals):

@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from benchmarks.transfer.methods import Metatune
 from benchmarks.transfer.report import difference, improvement, mean, reached_by_task
 from benchmarks.transfer.tables import Column, Table, past_studies
 
@@ -82,3 +83,14 @@ def test_a_task_is_reached_when_its_mean_over_seeds_is_at_its_own_cold_level() -
     cold = {("f/a", 0): np.array([0.9, 0.5, 0.4]), ("f/a", 1): np.array([0.8, 0.4, 0.2]), ("f/b", 0): np.full(3, 0.1)}
     warm = {("f/a", 0): np.array([0.5, 0.4, 0.1]), ("f/a", 1): np.array([0.3, 0.2, 0.2]), ("f/b", 0): np.full(3, 0.2)}
     assert reached_by_task(warm, cold, 3) == [2, 4]
+
+
+def test_among_candidates_alone_the_model_picks_one_of_them_that_was_not_tried() -> None:
+    pool = [TARGET.params(row) for row in TARGET.X]
+    method, tried = Metatune(TARGET.space, 0), []
+    method.set_candidates(pool)
+    for k in range(8):
+        row = pool[TARGET.nearest(method.ask(), np.isin(np.arange(60), tried))] if k < 6 else method.ask()
+        tried.append(pool.index(row))
+        method.tell(row, float(TARGET.y[tried[-1]]))
+    assert len(set(tried)) == 8
