@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,7 +24,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield server
 
 
-def run(server: Server, command: list[str], script: str) -> str:
+def run(server: Server, command: list[str], script: str, seconds: float = 120) -> str:
     script = script.replace("http://127.0.0.1:8000", server.url)
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"  # as in an environment that is active
     environment = {
@@ -32,7 +33,7 @@ def run(server: Server, command: list[str], script: str) -> str:
         "METATUNE_OUTBOX": str(server.folder / "outbox"),
         "PATH": path,
     }
-    done = subprocess.run([*command, script], env=environment, capture_output=True, text=True, timeout=120)
+    done = subprocess.run([*command, script], env=environment, capture_output=True, text=True, timeout=seconds)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -62,3 +63,17 @@ def test_the_curl_lines_create_ask_and_tell(server: Server) -> None:
     answers = run(server, ["sh", "-ec"], "study=http://127.0.0.1:8000/v1/studies/shell\n" + memory)
     assert '"portfolio"' in answers
     assert '"items":[' in answers
+
+
+@pytest.mark.slow
+def test_a_search_needs_nothing_but_curl(server: Server, tmp_path: Path) -> None:
+    """The worker that it starts included: submitted, watched, ranked again, downloaded; only trained for less long."""
+    (shown,) = [block for language, block in BLOCKS if language == "console"]
+    assert shown.count('"epochs": 5') == shown.count('"evaluations": 5') == 1
+    shown = shown.replace('"epochs": 5', '"epochs": 1').replace('"evaluations": 5', '"evaluations": 2')
+    typed = [line.removeprefix("$ ") for line in shown.splitlines() if line.startswith(("$ ", "    "))]
+    answers = run(server, ["sh", "-ec"], "\n".join([f"cd {tmp_path}", *typed]), seconds=280)
+    assert '"state": "succeeded", "progress": 1.0' in answers
+    assert '"held_out_examples":359' in answers
+    with zipfile.ZipFile(tmp_path / "network.zip") as network:
+        assert sorted(network.namelist()) == ["network.json", "weights.npz"]
