@@ -27,7 +27,10 @@ MAX_SVM_STEPS = 10_000
 
 @dataclass(frozen=True)
 class Learner:
-    """What meta-training made. `mean` and `deviation` bring examples to the scale that it was trained on."""
+    """What meta-training made. `mean` and `deviation` bring examples to the scale that it was trained on.
+
+    A regression's targets have a scale of their own, which predictions come back from.
+    """
 
     spec: LearnerSpec
     shape: tuple[int, ...]
@@ -35,11 +38,14 @@ class Learner:
     mean: Array
     deviation: Array
     known_distance: float | None = None  # how far from the nearest class nineteen of twenty known examples lie
+    target_mean: float = 0.0
+    target_deviation: float = 1.0
     compiled: dict[tuple[int, ...], Any] = field(default_factory=dict, compare=False)
 
     def to_bytes(self) -> bytes:
         """Weights as plain arrays, the rest as JSON."""
         about = {"spec": asdict(self.spec), "shape": self.shape, "known_distance": self.known_distance}
+        about |= {"target_mean": self.target_mean, "target_deviation": self.target_deviation}
         return packed(about, {"mean": self.mean, "deviation": self.deviation} | _prefixed("params", self.params))
 
     @classmethod
@@ -48,7 +54,8 @@ class Learner:
         spec = LearnerSpec(**{**about["spec"], "augment": tuple(about["spec"]["augment"])})
         params = {name.removeprefix("params/"): arrays[name] for name in arrays if name.startswith("params/")}
         shape = tuple(about["shape"])
-        return cls(spec, shape, params, arrays["mean"], arrays["deviation"], about["known_distance"])
+        rest = {name: about[name] for name in ("known_distance", "target_mean", "target_deviation") if name in about}
+        return cls(spec, shape, params, arrays["mean"], arrays["deviation"], **rest)
 
     @property
     def backbone(self) -> Backbone:
@@ -84,11 +91,12 @@ class Learner:
 
     def _descended(self, x: NDArray[np.generic], y: Indices | Array, n_classes: int) -> Adapted:
         n_rows = padded(len(x))
-        n_outputs = 1 if self.spec.kind == "regression" else padded(n_classes)
+        is_regression = self.spec.kind == "regression"
+        n_outputs = 1 if is_regression else padded(n_classes)
         scaled = np.zeros((n_rows, *self.shape), np.float32)
         scaled[: len(x)] = self.scaled(x)
-        targets = np.zeros(n_rows, np.float32 if self.spec.kind == "regression" else np.int32)
-        targets[: len(x)] = y
+        targets = np.zeros(n_rows, np.float32 if is_regression else np.int32)
+        targets[: len(x)] = (y - self.target_mean) / self.target_deviation if is_regression else y
         rows, present = np.arange(n_rows) < len(x), np.arange(n_outputs) < n_classes
         shape = (n_rows, n_outputs)
         if shape not in self.compiled:
@@ -126,7 +134,8 @@ class Adapted:
     def predict_features(self, features: Array) -> Predictions:
         """From features of the queries that are there already."""
         if self.learner.spec.kind == "regression":
-            return Predictions(self.log_odds(features)[:, 0], None)
+            learner = self.learner
+            return Predictions(learner.target_mean + learner.target_deviation * self.log_odds(features)[:, 0], None)
         distances = heads.squared_distances(features, self.state["means"], np).min(1) / features.shape[1]
         return Predictions(recurrent.softmax(self.log_odds(features), np), distances)
 

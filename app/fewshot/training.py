@@ -27,18 +27,28 @@ N_ROWS_OF_SCALE = 20_000  # examples that the scale is taken from
 
 @dataclass(frozen=True)
 class Scale:
-    """One mean and deviation of images, one per column of vectors."""
+    """One mean and deviation of images, one per column of vectors; and those of a regression's targets."""
 
     mean: Array
     deviation: Array
+    target_mean: float = 0.0
+    target_deviation: float = 1.0
 
     @classmethod
     def of(cls, pool: Pool) -> Scale:
         rows = np.concatenate(pool.members)[:N_ROWS_OF_SCALE]
         x = pool.x[rows].astype(np.float32)
         axes = (0,) if x.ndim == 2 else (0, 1, 2)
-        deviation = x.std(axis=axes)
-        return cls(x.mean(axis=axes), np.where(deviation > SMALLEST_DEVIATION, deviation, 1).astype(np.float32))
+        mean, deviation = x.mean(axis=axes), _divisor(x.std(axis=axes))
+        if pool.targets is None:
+            return cls(mean, deviation)
+        targets = pool.targets[np.concatenate(pool.members)].astype(np.float64)
+        return cls(mean, deviation, float(targets.mean()), float(_divisor(targets.std())))
+
+
+def _divisor(deviation: Any) -> Array:
+    """What never varies is left as it is."""
+    return np.where(deviation > SMALLEST_DEVIATION, deviation, 1).astype(np.float32)
 
 
 class Training:
@@ -87,7 +97,12 @@ class Training:
             rng, spec.tasks_per_update, spec.training_ways, spec.training_shots, spec.training_queries
         )
         support_x, query_x = (self._augmented(x, rng) for x in (drawn.support_x, drawn.query_x))
-        return drawn._replace(support_x=support_x, query_x=query_x)
+        drawn = drawn._replace(support_x=support_x, query_x=query_x)
+        if spec.kind == "classification":
+            return drawn
+        mean, deviation = np.float32(self.scale.target_mean), np.float32(self.scale.target_deviation)
+        support_y, query_y = ((y - mean) / deviation for y in (drawn.support_y, drawn.query_y))
+        return drawn._replace(support_y=support_y, query_y=query_y)
 
     def _augmented(self, x: Array, rng: np.random.Generator) -> Array:
         flat = (x.reshape(-1, *x.shape[2:]) - self.scale.mean) / self.scale.deviation
@@ -101,7 +116,7 @@ class Training:
         """As it is now."""
         params = self._params if self._state is None else self._state.average
         plain = {name: np.asarray(value) for name, value in params.items()}
-        return Learner(self.spec, self.backbone.shape, plain, self.scale.mean, self.scale.deviation)
+        return Learner(self.spec, self.backbone.shape, plain, **vars(self.scale))
 
     def checkpoint(self) -> dict[str, Array]:
         """Plain arrays, by name."""

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 
 import jax.numpy as jnp
 import numpy as np
@@ -59,6 +60,20 @@ def test_a_regression_learner_gets_better_at_lines_that_it_has_not_seen() -> Non
     after, _ = judged(training.learner(), lines(), tasks)
     assert after.mean < 0.5 * before.mean
     assert after.mean < baselines(pool, lines(), tasks)["mean"].mean
+
+
+def test_a_regression_does_not_depend_on_the_unit_of_its_values() -> None:
+    """Metres or millimetres, from whichever zero: the same learner, up to rounding."""
+    plain = lines(n_examples=15)
+    assert plain.targets is not None
+    millimetres = replace(plain, targets=1000 * plain.targets + 5000)
+    errors = []
+    for pool in (plain, millimetres):
+        training = Training(spec("maml", kind="regression", shots=5), pool)
+        training.advance(20)
+        learner = type(training.learner()).from_bytes(training.learner().to_bytes())
+        errors.append(judged(learner, pool, Tasks(ways=1, shots=5, queries=5, n_episodes=10, seed=0))[0].mean)
+    assert errors[1] == pytest.approx(1e6 * errors[0], rel=1e-2)  # float32
 
 
 def test_the_same_seed_gives_the_same_learner_and_another_one_another() -> None:
