@@ -9,7 +9,9 @@ import pytest
 
 import metatune
 from benchmarks.server import Server
+from metatune.async_fewshot import AsyncAdaptation, AsyncEvaluation, AsyncFewShot, AsyncLearner
 from metatune.async_nas import AsyncSearch, AsyncSearches
+from metatune.fewshot import Adaptation, Evaluation, FewShot, Learner
 from metatune.nas import Search, Searches
 
 PAIRS = [
@@ -18,6 +20,10 @@ PAIRS = [
     (metatune.Trial, metatune.AsyncTrial),
     (Searches, AsyncSearches),
     (Search, AsyncSearch),
+    (FewShot, AsyncFewShot),
+    (Learner, AsyncLearner),
+    (Adaptation, AsyncAdaptation),
+    (Evaluation, AsyncEvaluation),
 ]
 SPACE = {"x": metatune.float_(0, 1)}
 

@@ -19,6 +19,7 @@ from metatune.wire import STUDIES, Request, creating, given, study_path, tagged
 if TYPE_CHECKING:
     import httpx
 
+    from metatune.async_fewshot import AsyncFewShot
     from metatune.async_nas import AsyncSearches
     from metatune.events import Event
 
@@ -133,6 +134,12 @@ class AsyncClient:
         from metatune.watch import async_watch
 
         return async_watch(self._connection.sender, name_of(study), after)
+
+    @property
+    def fewshot(self) -> AsyncFewShot:
+        from metatune.async_fewshot import AsyncFewShot
+
+        return AsyncFewShot(self._connection)
 
     @property
     def nas(self) -> AsyncSearches:

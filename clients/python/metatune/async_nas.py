@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
-from metatune.nas import POLL_SECONDS, SEARCHES, UNFINISHED, SearchFailed, printed
+from metatune.async_job import AsyncJob
+from metatune.nas import SEARCHES
+from metatune.npz import listed
 from metatune.wire import Request, creating, given
 
 if TYPE_CHECKING:
@@ -46,31 +46,17 @@ class AsyncSearches:
 
 
 @dataclass(frozen=True)
-class AsyncSearch:
-    _connection: AsyncConnection
-    name: str
-
-    async def info(self) -> dict[str, Any]:
-        return dict(await self._send())
-
-    async def wait(self, progress: Callable[[Mapping[str, Any]], None] = printed) -> AsyncSearch:
-        while True:
-            info = await self.info()
-            progress(info)
-            if info["state"] not in UNFINISHED:
-                break
-            await asyncio.sleep(POLL_SECONDS)
-        if info["state"] != "succeeded":
-            raise SearchFailed(f"search {self.name!r} is {info['state']}: {info['error'] or 'by somebody'}")
-        return self
+class AsyncSearch(AsyncJob):
+    _kind = "search"
+    _collection = SEARCHES
 
     @property
     async def best(self) -> dict[str, Any] | None:
-        found: dict[str, Any] | None = (await self._send("pareto"))["best"]
+        found: dict[str, Any] | None = (await self._ask("GET", "pareto"))["best"]
         return found
 
     async def pareto(self, penalty: float | None = None) -> list[dict[str, Any]]:
-        return list((await self._send("pareto", **given(penalty=penalty)))["items"])
+        return list((await self._ask("GET", "pareto", **given(penalty=penalty)))["items"])
 
     async def architectures(self, penalty: float | None = None) -> AsyncIterator[dict[str, Any]]:
         async for item in self._connection.items(self._path("architectures"), penalty=penalty):
@@ -83,18 +69,4 @@ class AsyncSearch:
         return path
 
     async def predict(self, x: Any) -> list[dict[str, Any]]:
-        examples = x.tolist() if hasattr(x, "tolist") else x
-        answer = await self._connection.send(Request("POST", self._path("predict"), json={"x": examples}))
-        return list(answer["predictions"])
-
-    async def cancel(self) -> dict[str, Any]:
-        return dict(await self._connection.send(Request("POST", self._path("cancel"), json={})))
-
-    async def delete(self) -> None:
-        await self._connection.send(Request("DELETE", self._path()))
-
-    async def _send(self, *rest: str, **query: Any) -> Any:
-        return await self._connection.send(Request("GET", self._path(*rest), query=query))
-
-    def _path(self, *rest: str) -> str:
-        return "/".join([SEARCHES, quote(self.name, safe=""), *rest])
+        return list((await self._ask("POST", "predict", json={"x": listed(x)}))["predictions"])

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import httpx
 
     from metatune.events import Event
+    from metatune.fewshot import FewShot
     from metatune.nas import Searches
 
 DEFAULT_URL = "http://127.0.0.1:8000"
@@ -113,6 +114,13 @@ class Client:
         """Every study of the project, or those with this state, these tags; fetched page by page as you go."""
         for document in self._connection.items(STUDIES, state=state, prefix=prefix, **tagged(tags)):
             yield Study(self._connection, document)
+
+    @property
+    def fewshot(self) -> FewShot:
+        """Datasets and learners of few-shot adaptation, which the server's workers train."""
+        from metatune.fewshot import FewShot
+
+        return FewShot(self._connection)
 
     @property
     def nas(self) -> Searches:

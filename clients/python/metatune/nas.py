@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-import sys
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
-from metatune.errors import MetatuneError
+from metatune.job import Job
+from metatune.npz import listed
 from metatune.wire import Request, creating, given
 
 if TYPE_CHECKING:
     from metatune.connection import Connection
 
 SEARCHES = "/v1/nas/searches"
-POLL_SECONDS = 1.0
-UNFINISHED = ("queued", "running")
-
-
-class SearchFailed(MetatuneError):
-    """The search came to no result: its reason, in the server's words."""
 
 
 @dataclass(frozen=True)
@@ -61,45 +53,22 @@ class Searches:
             yield Search(self._connection, document["name"])
 
 
-def printed(info: Mapping[str, Any]) -> None:
-    """One line on standard error, written over as the search goes on."""
-    end = "\r" if info["state"] in UNFINISHED else "\n"
-    sys.stderr.write(f"{info['name']}: {info['state']}, {info['progress']:4.0%}{end}")
-    sys.stderr.flush()
-
-
 @dataclass(frozen=True)
-class Search:
+class Search(Job):
     """One search."""
 
-    _connection: Connection
-    name: str
-
-    def info(self) -> dict[str, Any]:
-        """How it stands: state, progress, attempts, the last lines of its log, and the result once there is one."""
-        return dict(self._send())
-
-    def wait(self, progress: Callable[[Mapping[str, Any]], None] = printed) -> Search:
-        """Returns when it is done.  Raises: SearchFailed, if it failed or was cancelled."""
-        while True:
-            info = self.info()
-            progress(info)
-            if info["state"] not in UNFINISHED:
-                break
-            time.sleep(POLL_SECONDS)
-        if info["state"] != "succeeded":
-            raise SearchFailed(f"search {self.name!r} is {info['state']}: {info['error'] or 'by somebody'}")
-        return self
+    _kind = "search"
+    _collection = SEARCHES
 
     @property
     def best(self) -> dict[str, Any] | None:
         """The architecture with the best believed reward so far."""
-        found: dict[str, Any] | None = self._send("pareto")["best"]
+        found: dict[str, Any] | None = self._ask("GET", "pareto")["best"]
         return found
 
     def pareto(self, penalty: float | None = None) -> list[dict[str, Any]]:
         """The front of metric against complexity, the smallest first; rewards by another penalty, if one is given."""
-        return list(self._send("pareto", **given(penalty=penalty))["items"])
+        return list(self._ask("GET", "pareto", **given(penalty=penalty))["items"])
 
     def architectures(self, penalty: float | None = None) -> Iterator[dict[str, Any]]:
         """Every architecture with its evaluations, best reward first."""
@@ -114,18 +83,4 @@ class Search:
 
     def predict(self, x: Any) -> list[dict[str, Any]]:
         """Label and probabilities of each example."""
-        examples = x.tolist() if hasattr(x, "tolist") else x
-        answer = self._connection.send(Request("POST", self._path("predict"), json={"x": examples}))
-        return list(answer["predictions"])
-
-    def cancel(self) -> dict[str, Any]:
-        return dict(self._connection.send(Request("POST", self._path("cancel"), json={})))
-
-    def delete(self) -> None:
-        self._connection.send(Request("DELETE", self._path()))
-
-    def _send(self, *rest: str, **query: Any) -> Any:
-        return self._connection.send(Request("GET", self._path(*rest), query=query))
-
-    def _path(self, *rest: str) -> str:
-        return "/".join([SEARCHES, quote(self.name, safe=""), *rest])
+        return list(self._ask("POST", "predict", json={"x": listed(x)})["predictions"])

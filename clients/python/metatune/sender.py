@@ -74,10 +74,11 @@ def arguments_of(request: Request) -> dict[str, Any]:
     headers = dict(request.headers)
     if content is not None:
         headers["Content-Type"] = "application/json"
+    body = {"data": request.form, "files": request.files} if request.files else {"content": content}
     return {
+        **body,
         "method": request.method,
         "url": request.path,
-        "content": content,
         "params": request.query,
         "headers": headers,
         "timeout": httpx.Timeout(request.answer_seconds, connect=CONNECT_SECONDS),

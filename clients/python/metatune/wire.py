@@ -28,6 +28,9 @@ class Request:
     method: str
     path: str
     json: Any = None
+    #: Fields and files (name and content) of a form, in place of JSON.
+    form: Mapping[str, str] = field(default_factory=dict)
+    files: Mapping[str, tuple[str, Any]] = field(default_factory=dict)
     query: Mapping[str, Any] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
     retryable: bool = True
