@@ -38,7 +38,7 @@ RESULTS = Path(__file__).parent / "results" / "fewshot.jsonl"
 KINDS = ((5, 1), (5, 5), (20, 1))
 N_TASKS = 600
 JUDGE_SEED = 1_000_003
-CURVE_AT = (30, 60, 120, 200, 300, 450, 600, 900)
+CURVE_AT = (30, 60, 100, 150, 200, 300, 450, 600, 900)
 
 
 def omniglot() -> Dataset:

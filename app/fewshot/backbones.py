@@ -7,7 +7,9 @@ becomes a grouped one, sixteen times slower on a CPU. Each example is normalised
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from typing import Any, Literal, TypeAlias
 
@@ -17,8 +19,11 @@ from app.fewshot.tasks import Array
 
 Kind: TypeAlias = Literal["conv4", "mlp", "linear", "hog"]
 Params: TypeAlias = dict[str, Any]  # arrays of NumPy or of JAX
+Convolution: TypeAlias = Callable[[Any, Any], Any]  # (images, weights)
 
-N_BLOCKS = 4
+#: Of conv4: each block's channels as a part of the width. Most of the work lies where the image is large: few there.
+PARTS = (0.5, 0.5, 0.75, 1.0)
+SMALLEST_SIDE = 3  # of an image, after which its pixels are not pooled any more
 WIDTHS = {"conv4": 64, "mlp": 128, "linear": 64}
 EPSILON = 1e-5
 
@@ -36,11 +41,12 @@ class Backbone:
         if self.kind == "conv4":
             params: Params = {}
             channels = self.shape[2] if len(self.shape) == 3 else 1
-            for block in range(N_BLOCKS):
-                params[f"conv{block}.w"] = _he(rng, 9 * channels, self.width)
-                params[f"conv{block}.scale"] = np.ones(self.width, np.float32)
-                params[f"conv{block}.shift"] = np.zeros(self.width, np.float32)
-                channels = self.width
+            for block, part in enumerate(PARTS):
+                width = max(1, round(part * self.width))
+                params[f"conv{block}.w"] = _he(rng, 9 * channels, width)
+                params[f"conv{block}.scale"] = np.ones(width, np.float32)
+                params[f"conv{block}.shift"] = np.zeros(width, np.float32)
+                channels = width
             return params
         sizes = [int(np.prod(self.shape)), self.width, self.width] if self.kind == "mlp" else []
         if self.kind == "linear":
@@ -51,10 +57,10 @@ class Backbone:
             params[f"dense{layer}.b"] = np.zeros(n_out, np.float32)
         return params
 
-    def features(self, params: Params, x: Any, xp: Any = np) -> Any:
-        """(n, *shape) → (n, n_features)."""
+    def features(self, params: Params, x: Any, xp: Any = np, convolution: Convolution | None = None) -> Any:
+        """(n, *shape) → (n, n_features); with another convolution than the one for every array module and `vmap`."""
         if self.kind == "conv4":
-            return self._convolved(params, x, xp)
+            return self._convolved(params, x, xp, convolution or partial(sliced, xp=xp))
         hidden = x.reshape(x.shape[0], -1)
         n_layers = sum(name.startswith("dense") for name in params) // 2
         for layer in range(n_layers):
@@ -63,22 +69,30 @@ class Backbone:
                 hidden = xp.maximum(normalised(hidden, xp), 0)
         return hidden
 
-    def _convolved(self, params: Params, x: Any, xp: Any) -> Any:
+    def _convolved(self, params: Params, x: Any, xp: Any, convolution: Convolution) -> Any:
         hidden = x.reshape(*x.shape[:3], -1)
-        for block in range(N_BLOCKS):
-            hidden = strided(hidden, params[f"conv{block}.w"], xp)
+        for block in range(len(PARTS)):
+            hidden = convolution(hidden, params[f"conv{block}.w"])
+            if min(hidden.shape[1:3]) > SMALLEST_SIDE:
+                hidden = pooled(hidden)
             hidden = normalised(hidden, xp) * params[f"conv{block}.scale"] + params[f"conv{block}.shift"]
             hidden = xp.maximum(hidden, 0)
         return hidden.reshape(hidden.shape[0], -1)
 
 
-def strided(x: Any, weights: Any, xp: Any) -> Any:
-    """A 3 × 3 convolution at every second pixel: (n, h, w, c), (9 c, k) → (n, ⌈h/2⌉, ⌈w/2⌉, k)."""
+def sliced(x: Any, weights: Any, xp: Any = np) -> Any:
+    """A 3 × 3 convolution: (n, h, w, c), (9 c, k) → (n, h, w, k)."""
     _, h, w, c = x.shape
     padded = xp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
-    slices = [padded[:, i : i + h : 2, j : j + w : 2] for i in range(3) for j in range(3)]
+    slices = [padded[:, i : i + h, j : j + w] for i in range(3) for j in range(3)]
     columns = xp.concatenate(slices, axis=-1)
     return (columns.reshape(-1, 9 * c) @ weights).reshape(*columns.shape[:3], -1)
+
+
+def pooled(x: Any) -> Any:
+    """The largest of every 2 × 2 pixels: (n, h, w, c) → (n, ⌊h/2⌋, ⌊w/2⌋, c)."""
+    n, h, w, c = x.shape
+    return x[:, : h // 2 * 2, : w // 2 * 2].reshape(n, h // 2, 2, w // 2, 2, c).max((2, 4))
 
 
 def normalised(x: Any, xp: Any) -> Any:

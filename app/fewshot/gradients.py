@@ -93,11 +93,18 @@ def embedding_head(spec: LearnerSpec) -> Callable[..., Any]:
     return partial({"siamese": heads.siamese, "metasvm": heads.ridge}[spec.method], xp=jnp)
 
 
+def convolved(x: Any, weights: Any) -> Any:
+    """As `backbones.sliced`, by JAX's own convolution: where all tasks share the weights it takes half the time."""
+    kernel = weights.reshape(3, 3, x.shape[-1], -1)
+    return jax.lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+
+
 def _embedded_loss(spec: LearnerSpec, backbone: Backbone, params: Params, episodes: Episodes) -> Any:
     """All examples of all tasks are embedded at once; then each task is a head's."""
     n_tasks, n_support = episodes.support_y.shape
     x = jnp.concatenate([episodes.support_x, episodes.query_x], axis=1)
-    features = backbone.features(params, x.reshape(-1, *backbone.shape), jnp).reshape(n_tasks, x.shape[1], -1)
+    features = backbone.features(params, x.reshape(-1, *backbone.shape), jnp, convolved)
+    features = features.reshape(n_tasks, x.shape[1], -1)
     head = embedding_head(spec)
 
     def of_task(features: Any, support_y: Any, query_y: Any) -> Any:

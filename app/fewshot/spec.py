@@ -147,4 +147,10 @@ def suited(method: MethodName, kind: Literal["classification", "regression"], wa
         }
     if method in GRADIENT_BASED:
         return common
-    return common | {"training_ways": max(ways, 20), "training_shots": 1, "training_queries": 4, "tasks_per_update": 1}
+    return common | {
+        "training_ways": max(ways, 20),
+        "training_shots": 1,
+        "training_queries": 4,
+        "tasks_per_update": 1,
+        "learning_rate": 3e-3,
+    }

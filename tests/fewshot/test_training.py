@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from app.errors import EngineMissing, Invalid, ShapeError
-from app.fewshot.backbones import Backbone
+from app.fewshot.backbones import Backbone, pooled, sliced
 from app.fewshot.dataset import packed, unpacked
+from app.fewshot.gradients import convolved
 from app.fewshot.hog import hog
 from app.fewshot.judge import Tasks, baselines, judged
 from app.fewshot.learner import padded
@@ -97,15 +98,15 @@ def test_a_backbone_gives_the_same_features_in_numpy_and_jax(kind: str, shape: t
     assert len({row.tobytes() for row in features}) == 5
 
 
-def test_the_convolution_is_that_of_jax() -> None:
-    import jax
-
-    from app.fewshot.backbones import strided
-
+def test_a_convolution_of_slices_is_that_of_jax() -> None:
     rng = np.random.default_rng(0)
-    x, w = rng.standard_normal((2, 7, 6, 3)).astype(np.float32), rng.standard_normal((3, 3, 3, 4)).astype(np.float32)
-    expected = jax.lax.conv_general_dilated(x, w, (2, 2), ((1, 1), (1, 1)), dimension_numbers=("NHWC", "HWIO", "NHWC"))
-    np.testing.assert_allclose(strided(x, w.reshape(27, 4), np), expected, atol=1e-4)  # float32
+    x, w = (rng.standard_normal(shape).astype(np.float32) for shape in ((2, 7, 6, 3), (27, 4)))
+    np.testing.assert_allclose(sliced(x, w), convolved(x, w), atol=1e-4)  # float32
+
+
+def test_pooling_keeps_the_largest_of_each_square() -> None:
+    x = np.arange(20.0).reshape(1, 5, 4, 1)
+    np.testing.assert_array_equal(pooled(x)[0, :, :, 0], [[5, 7], [13, 15]])
 
 
 def test_hog_serves_without_training() -> None:
