@@ -18,9 +18,10 @@ from app.db import artefacts, engine, jobs, uploads
 from app.db.adaptations import DATASET, EVALUATION, LEARNER
 from app.db.session import Store
 from app.db.tables import Job, JobLine
-from app.errors import FieldError, Invalid, NotAvailableYet, NotTrainedYet
+from app.errors import FieldError, Invalid, NotTrainedYet
 from app.fewshot.dataset import unpacked
 from app.fewshot.spec import MethodName, spec_of
+from app.fewshot.tunable import space_of
 from app.services import submit
 
 router = router_of(tags=["few-shot"])
@@ -65,6 +66,12 @@ class Options(Body):
     head: Annotated[Literal["ridge", "svm"] | None, Field(description="Of metasvm, once it is trained")] = None
 
 
+class Tune(Body):
+    """A study of so many short trainings first; half of the episodes and seconds are for them."""
+
+    trials: Annotated[int, Field(ge=1, le=200)] = 20
+
+
 class LearnerBody(Body):
     name: Annotated[str | None, Field(pattern=NAME_PATTERN)] = None
     method: MethodName
@@ -85,10 +92,12 @@ class LearnerBody(Body):
     patience: Annotated[int, Field(ge=1, le=10_000, description="Judgements without a new best, then it stops")] = 20
     seed: Annotated[int, Field(ge=0, le=2**53)] = 0
     options: Options = Options()
-    tune: dict[str, Any] | None = None
+    tune: Annotated[
+        Tune | None, Field(description="Lets a study find `options`, started ahead by what earlier learners taught")
+    ] = None
 
     def stored(self) -> dict[str, Any]:
-        body = self.model_dump(mode="json", exclude={"name", "tune"})
+        body = self.model_dump(mode="json", exclude={"name"} if self.tune else {"name", "tune"})
         body["dataset"] = [self.dataset] if isinstance(self.dataset, str) else self.dataset
         body["options"] = {name: value for name, value in body["options"].items() if value is not None}
         return body
@@ -116,8 +125,6 @@ class LearnerOut(JobOut):
 @router.post(LEARNERS, status_code=202, summary="Meta-train a learner")
 def train_learner(body: LearnerBody, caller: CallerDep, store: StoreDep, once: OnceDep) -> LearnerOut:
     """A job: watch it under its name. The best learner so far works while it runs, and stays if it is cancelled."""
-    if body.tune is not None:
-        raise NotAvailableYet("tune is not available yet; the learner's own hyperparameters go in options")
     stored = body.stored()
     _check(store, caller.project_id, stored)
     address = address_of(caller, LEARNER, body.name or submit.new_name(LEARNER))
@@ -139,6 +146,8 @@ def _check(store: Store, project_id: int, body: dict[str, Any]) -> None:
             for name in ("method", "ways", "shots", "queries", "backbone", "augment", "seed", "options")
         },
     )
+    if body.get("tune"):
+        space_of(spec.method, spec.backbone, body["options"])
     n_classes = sum(summary["classes"] for summary in found)
     largest = max(summary["largest_class"] for summary in found)
     if spec.shots >= largest:

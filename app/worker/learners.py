@@ -26,6 +26,8 @@ from app.fewshot.spec import LearnerSpec, spec_of
 from app.fewshot.split import Split, SplitRule, split
 from app.fewshot.tasks import Pool
 from app.fewshot.training import Training
+from app.worker.tuning import SHARE as TUNING_SHARE
+from app.worker.tuning import Found, tuned
 from app.worker.unit import Done, Unit
 
 TASKS_PER_ROUND = 200  # that it learns from between two judgements
@@ -40,10 +42,14 @@ def train(unit: Unit) -> Done:
     """Meta-trains a learner: `app.api.learners` says what the body holds."""
     body = unit.body
     data = load(unit.store, unit.project_id, body["dataset"])
-    spec = spec_from(body, data.kind, data.shape)
-    parts = split(data, rule_of(body["split"]), spec.seed)
-    pools = Pools(data, parts, spec)
-    course = Course(unit, spec, pools)
+    parts = split(data, rule_of(body["split"]), body["seed"])
+
+    def pools_with(options: Mapping[str, Any]) -> Pools:
+        spec = spec_with(body, data, options)
+        return Pools(data, parts, spec, are_ways_given="training_ways" in body["options"])
+
+    found = tuned(unit, pools_with) if body.get("tune") else None
+    course = Course(unit, pools_with(found.options if found else {}), found)
     course.restore(unit.saved())
     while not course.is_over():
         course.round()
@@ -51,19 +57,22 @@ def train(unit: Unit) -> Done:
 
 
 class Pools:
-    """Where tasks are drawn from, and which tasks a learner is judged on."""
+    """Where tasks are drawn from, which tasks a learner is judged on, and the learner that these classes allow."""
 
-    def __init__(self, data: Dataset, parts: Split, spec: LearnerSpec) -> None:
+    def __init__(self, data: Dataset, parts: Split, spec: LearnerSpec, *, are_ways_given: bool) -> None:
         self.data, self.parts = data, parts
         self.train = data.pool(parts.train).without_scarce(spec.training_shots + spec.training_queries)
         self.validation, self.tasks = judged_on(data.pool(parts.validation), spec)
-        turned = 4 if "rotations" in spec.augment else 1
-        if self.train.n_classes * turned < spec.training_ways:
-            raise Invalid(
-                f"training draws tasks of {spec.training_ways} classes with {spec.training_shots} + "
-                f"{spec.training_queries} examples each, and {self.train.n_classes} training classes have as many; "
-                "ask for fewer `ways` or `options.training_ways`, or upload more"
-            )
+        n_classes = self.train.n_classes * (4 if "rotations" in spec.augment else 1)
+        if spec.is_trained and n_classes < spec.training_ways:
+            if are_ways_given or n_classes < 2:
+                raise Invalid(
+                    f"training draws tasks of {spec.training_ways} classes with {spec.training_shots} + "
+                    f"{spec.training_queries} examples each, and {self.train.n_classes} training classes have as "
+                    "many; ask for less in `options`, or upload more"
+                )
+            spec = replace(spec, training_ways=n_classes)
+        self.spec = spec
 
     def shared(self) -> int:
         """Examples of validation and test that are also there to train on."""
@@ -83,9 +92,14 @@ def judged_on(pool: Pool, spec: LearnerSpec, n_episodes: int = TASKS_OF_A_JUDGEM
 class Course:
     """One training from its first update to its last, over however many attempts."""
 
-    def __init__(self, unit: Unit, spec: LearnerSpec, pools: Pools) -> None:
-        self.unit, self.spec, self.pools = unit, spec, pools
-        self.training = Training(spec, pools.train)
+    def __init__(self, unit: Unit, pools: Pools, found: Found | None) -> None:
+        self.unit, self.spec, self.pools, self.found = unit, pools.spec, pools, found
+        share = 1.0 if found is None else 1.0 - TUNING_SHARE
+        self.done_before = 1.0 - share
+        self.n_episodes: int = max(1, round(share * unit.body["episodes"]))
+        most: float | None = unit.body["max_seconds"]
+        self.max_seconds = share * most if most else None
+        self.training = Training(pools.spec, pools.train)
         self.curve: list[dict[str, Any]] = []
         self.best: Learner | None = None
         self.best_score, self.since_best, self.seconds = 0.0, 0, 0.0
@@ -104,9 +118,13 @@ class Course:
         return self.seconds + time.monotonic() - self.started_at
 
     def fraction(self) -> float:
-        done = self.training.n_episodes / int(self.unit.body["episodes"])
-        most: float | None = self.unit.body["max_seconds"]
-        return min(1.0, max(done, self.elapsed() / most if most else 0.0))
+        """Of the training itself."""
+        done = self.training.n_episodes / self.n_episodes
+        return min(1.0, max(done, self.elapsed() / self.max_seconds if self.max_seconds else 0.0))
+
+    def progress(self) -> float:
+        """Of the job; what is left after it is the last judgement."""
+        return self.done_before + (0.98 - self.done_before) * self.fraction()
 
     def is_over(self) -> bool:
         if not self.spec.is_trained:
@@ -116,11 +134,11 @@ class Course:
     def round(self) -> None:
         """Until the next judgement; stops within an update if the time is up, within a second if it is cancelled."""
         losses: list[float] = []
-        goal = min(self.training.n_episodes + TASKS_PER_ROUND, self.unit.body["episodes"])
+        goal = min(self.training.n_episodes + TASKS_PER_ROUND, self.n_episodes)
         while self.spec.is_trained and self.training.n_episodes < goal and self.fraction() < 1:
             losses.append(self.training.advance(1))
             if time.monotonic() - self.checked_at > CHECK_SECONDS:
-                self.unit.progress(0.98 * self.fraction())
+                self.unit.progress(self.progress())
                 self.checked_at = time.monotonic()
         self._judge(sum(losses) / len(losses) if losses else None)
 
@@ -146,7 +164,7 @@ class Course:
             "since_best": self.since_best,
         }
         best = self.best.to_bytes()
-        self.unit.save(packed(about, self.training.checkpoint() | {"best": _bytes(best)}), 0.98 * self.fraction())
+        self.unit.save(packed(about, self.training.checkpoint() | {"best": _bytes(best)}), self.progress())
         if is_better:
             self.unit.publish(self._result(judgement), best)
 
@@ -165,6 +183,7 @@ class Course:
             "classes": {part: len(numbers) for part, numbers in asdict(self.pools.parts).items()},
             "duplicates_across_splits": self.pools.shared(),
             "curve": self.curve,
+            "tune": None if self.found is None else asdict(self.found),
         }
 
     def finished(self) -> Done:
@@ -234,9 +253,11 @@ def model_of(store: Store, project_id: int, name: str) -> bytes:
     return artefacts.read(store, project_id, job.model_id)
 
 
-def spec_from(body: Mapping[str, Any], kind: Any, shape: tuple[int, ...]) -> LearnerSpec:
-    names = ("method", "ways", "shots", "queries", "backbone", "augment", "seed", "options")
-    return spec_of(kind=kind, shape=shape, **{name: body[name] for name in names})
+def spec_with(body: Mapping[str, Any], data: Dataset, options: Mapping[str, Any]) -> LearnerSpec:
+    """As the body says, with these options too."""
+    names = ("method", "ways", "shots", "queries", "backbone", "augment", "seed")
+    asked = {name: body[name] for name in names}
+    return spec_of(kind=data.kind, shape=data.shape, options={**options, **body["options"]}, **asked)
 
 
 def rule_of(asked: Mapping[str, Any]) -> SplitRule:

@@ -188,6 +188,51 @@ def test_a_file_beyond_the_limit_is_refused_before_it_is_read(few: FewShot) -> N
     assert count(few.store, Artefact) == 0
 
 
+def test_a_study_tunes_a_learner_and_starts_the_next_one_ahead(few: FewShot) -> None:
+    few.upload()
+    studies = []
+    for name, n_trials in (("one", 5), ("two", 1)):  # five results are what a study teaches from
+        few.train(name, tune={"trials": n_trials}, episodes=10, options={"distance": "cosine"})
+        result = few.run(name)["result"]
+        assert result["spec"]["learning_rate"] == result["tune"]["options"]["learning_rate"]
+        assert result["spec"]["distance"] == "cosine"
+        assert result["episodes"] == 5  # the other half went to the trials
+        study = few.call("GET", f"/v1/studies/{result['tune']['study']}", status=200)
+        assert (study["counts"]["complete"], study["space"].keys()) == (n_trials, {"learning_rate"})
+        studies.append(study["name"])
+    sources = few.call("GET", f"/v1/studies/{studies[1]}/prior", status=200)["sources"]
+    assert [source["study"] for source in sources] == [studies[0]]
+
+
+def test_what_cannot_be_tuned_is_refused(few: FewShot) -> None:
+    few.upload(content=npz(x=np.arange(12 * 8 * 100).reshape(96, 10, 10) % 251, y=np.repeat(np.arange(12), 8)))
+    assert "hog" in few.train(status=422, tune={"trials": 3}, backbone="hog")["detail"]
+    fixed = {"learning_rate": 1e-3, "distance": "cosine"}
+    assert "leave one of them out" in few.train(status=422, tune={"trials": 3}, options=fixed)["detail"]
+    assert few.train(status=422, tune={"trials": 0})["errors"][0]["pointer"] == "/tune/trials"
+
+
+def test_a_tuning_that_was_cut_short_goes_on_with_the_same_study(few: FewShot, monkeypatch: pytest.MonkeyPatch) -> None:
+    few.upload()
+    few.train(tune={"trials": 2}, episodes=8, options={"learning_rate": 1e-3})
+    calls: list[str] = []
+
+    def dies_at_the_second(unit: Unit, fraction: float, line: str | None = None) -> None:
+        calls.append(line or "")
+        if len(calls) == 2:
+            raise OSError("the worker died")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Unit, "progress", dies_at_the_second)
+        unit = few.begun("learner", "one")
+        with pytest.raises(OSError, match="died"):
+            KINDS["learner"].run(unit)
+    result = few.run()["result"]
+    study = few.call("GET", f"/v1/studies/{result['tune']['study']}", status=200)
+    assert study["counts"]["complete"] == 2
+    assert study["counts"].get("running", 0) == 0
+
+
 def test_a_learner_is_trained_watched_and_downloaded(few: FewShot) -> None:
     few.upload()
     queued = few.train()
