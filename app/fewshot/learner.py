@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from app.errors import NotTrainedYet
 from app.fewshot import heads, recurrent
 from app.fewshot.backbones import Backbone, Params
 from app.fewshot.dataset import packed, unpacked
@@ -20,6 +21,7 @@ from app.fewshot.hog import hog
 from app.fewshot.spec import GRADIENT_BASED, LearnerSpec, need_engine
 from app.fewshot.tasks import Array, Indices
 
+FORMAT = 2  # of what is stored: another one, whenever the same weights mean another network
 CHUNK = 256  # examples embedded at one time
 SMALLEST_SHAPE = 8  # rows or classes; larger ones are padded to the next power of two
 MAX_SVM_STEPS = 10_000
@@ -45,16 +47,19 @@ class Learner:
     def to_bytes(self) -> bytes:
         """Weights as plain arrays, the rest as JSON."""
         about = {"spec": asdict(self.spec), "shape": self.shape, "known_distance": self.known_distance}
-        about |= {"target_mean": self.target_mean, "target_deviation": self.target_deviation}
+        about |= {"format": FORMAT, "target_mean": self.target_mean, "target_deviation": self.target_deviation}
         return packed(about, {"mean": self.mean, "deviation": self.deviation} | _prefixed("params", self.params))
 
     @classmethod
     def from_bytes(cls, content: bytes) -> Learner:
+        """Raises: NotTrainedYet, for weights that this version would compute with differently."""
         about, arrays = unpacked(content)
+        if about.get("format") != FORMAT:
+            raise NotTrainedYet("this learner was trained by a version with other networks; train it again")
         spec = LearnerSpec(**{**about["spec"], "augment": tuple(about["spec"]["augment"])})
         params = {name.removeprefix("params/"): arrays[name] for name in arrays if name.startswith("params/")}
         shape = tuple(about["shape"])
-        rest = {name: about[name] for name in ("known_distance", "target_mean", "target_deviation") if name in about}
+        rest = {name: about[name] for name in ("known_distance", "target_mean", "target_deviation")}
         return cls(spec, shape, params, arrays["mean"], arrays["deviation"], **rest)
 
     @property

@@ -7,13 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from app.errors import EngineMissing, Invalid, ShapeError
+from app.errors import EngineMissing, Invalid, NotTrainedYet, ShapeError
 from app.fewshot.backbones import Backbone, pooled, sliced
 from app.fewshot.dataset import packed, unpacked
 from app.fewshot.gradients import convolved
 from app.fewshot.hog import hog
 from app.fewshot.judge import Tasks, baselines, judged
-from app.fewshot.learner import padded
+from app.fewshot.learner import Learner, padded
 from app.fewshot.spec import METHODS, MethodName
 from app.fewshot.training import Training
 from tests.fewshot.problems import clusters, images, lines, spec
@@ -75,6 +75,14 @@ def test_a_regression_does_not_depend_on_the_unit_of_its_values() -> None:
         learner = type(training.learner()).from_bytes(training.learner().to_bytes())
         errors.append(judged(learner, pool, Tasks(ways=1, shots=5, queries=5, n_episodes=10, seed=0))[0].mean)
     assert errors[1] == pytest.approx(1e6 * errors[0], rel=1e-2)  # float32
+
+
+def test_a_learner_of_a_version_with_other_networks_is_refused() -> None:
+    learner = Training(spec("prototypical"), clusters()).learner()
+    about, arrays = unpacked(learner.to_bytes())
+    del about["format"]
+    with pytest.raises(NotTrainedYet, match="train it again"):
+        Learner.from_bytes(packed(about, arrays))
 
 
 def test_the_same_seed_gives_the_same_learner_and_another_one_another() -> None:
