@@ -30,7 +30,7 @@ ALLOWED = {
         "db",
     },
     "nas": {"errors"},
-    "worker": {"errors", "lifecycle", "settings", "search", "nas", "fewshot", "db", "services"},
+    "worker": {"errors", "lifecycle", "measurement", "settings", "search", "nas", "fewshot", "db", "services"},
 }
 NUMERIC = {"numpy", "scipy", "sklearn", "cmaes"}
 #: Modules of `fewshot` that the worker alone loads, and the one that reads tables where pyarrow is installed.

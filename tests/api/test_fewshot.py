@@ -453,7 +453,7 @@ def test_regressions_are_learnt_from_named_tasks(few: FewShot) -> None:
         ({"shots": 9}, "9 examples"),
         ({"ways": 100}, "100 classes"),
         ({"split": {"validation": 2.0}}, "between 0 and 0.9"),
-        ({"tune": {"trials": 3}}, "not available yet"),
+        ({"tune": {"trials": 0}}, "/tune/trials"),
         ({"options": {"magic": 1}}, "magic"),
     ],
 )
