@@ -86,7 +86,7 @@ def test_an_engine_is_imported_when_it_is_needed_and_not_before(tmp_path: Path) 
     script = (
         "import sys; from app.main import create_app; import app.services.adapt; "
         "create_app(); create_app(is_worker=True); "
-        "late = ('jax', 'sklearn', 'pyarrow', 'dbos', 'scipy.special', 'scipy.linalg', 'scipy.stats'); "
+        "late = ('jax', 'onnx', 'sklearn', 'pyarrow', 'dbos', 'scipy.special', 'scipy.linalg', 'scipy.stats'); "
         "print([name for name in late if name in sys.modules])"
     )
     environment = {**os.environ, "METATUNE_DATABASE": f"sqlite:///{tmp_path}/none.db"}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import zipfile
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
@@ -26,6 +28,7 @@ from app.nas.plan import Plan
 from app.nas.spaces import FIELDS
 from app.nas.strategies import NAMES
 from app.nas.table import Lookup
+from app.nas.weights import ONNX_FILE
 from app.services import inspect_search, outsource, submit
 from app.services.examples import shape_of
 from app.services.inspect_search import Found
@@ -244,13 +247,28 @@ def _model_of(store: Store, caller: Caller, name: str) -> str:
     "/searches/{name}/model",
     summary="The best network, trained again",
     response_class=StreamingResponse,
-    responses={200: {"content": {"application/zip": {"schema": {"type": "string", "format": "binary"}}}}},
+    responses={
+        200: {
+            "content": {
+                media: {"schema": {"type": "string", "format": "binary"}}
+                for media in ("application/zip", "application/octet-stream")
+            }
+        }
+    },
 )
-def download_model(name: JobName, caller: CallerDep, store: StoreDep) -> StreamingResponse:
-    """A zip of weights.npz and network.json; 409 until it is trained again."""
-    content = artefacts.pieces(store, caller.project_id, _model_of(store, caller, name))
-    headers = {"Content-Disposition": f'attachment; filename="{name}.zip"'}
-    return StreamingResponse(content, media_type="application/zip", headers=headers)
+def download_model(
+    name: JobName, caller: CallerDep, store: StoreDep, format: Annotated[Literal["zip", "onnx"], Query()] = "zip"
+) -> Response:
+    """A zip of weights.npz, network.json and network.onnx, or the last alone; 409 until it is trained again."""
+    model_id = _model_of(store, caller, name)
+    headers = {"Content-Disposition": f'attachment; filename="{name}.{format}"'}
+    if format == "zip":
+        content = artefacts.pieces(store, caller.project_id, model_id)
+        return StreamingResponse(content, media_type="application/zip", headers=headers)
+    with zipfile.ZipFile(io.BytesIO(artefacts.read(store, caller.project_id, model_id))) as file:
+        if ONNX_FILE not in file.namelist():
+            raise NotTrained(f"search {name!r} was trained before networks were exported as ONNX; search again")
+        return Response(file.read(ONNX_FILE), media_type="application/octet-stream", headers=headers)
 
 
 class Predict(Body):

@@ -14,7 +14,7 @@ from jax import lax
 from app.errors import NumericalError
 from app.nas.data import Split
 from app.nas.network import Layer, Network
-from app.nas.weights import Tensor, Trained
+from app.nas.weights import Tensor, Trained, initial
 
 LEARNING_RATE = 5e-3
 BATCH = 32
@@ -97,29 +97,6 @@ def train(
             break
     kept: dict[str, Tensor] = {name: np.asarray(value, dtype=np.float32) for name, value in best_weights.items()}
     return Outcome(best, curve, Trained(network, kept, split.labels, split.centre, split.scale))
-
-
-def initial(network: Network, rng: np.random.Generator) -> dict[str, Tensor]:
-    """He's: deviation √(2 / fan-in).  Source: He et al. 2015."""
-    shapes = network.shapes()
-    found: dict[str, Tensor] = {}
-
-    def draw(name: str, fan_in: int, *shape: int) -> None:
-        found[name] = (rng.standard_normal(shape) * np.sqrt(2.0 / fan_in)).astype(np.float32)
-
-    for number, layer in enumerate(network.layers):
-        if layer.op not in ("conv", "sepconv", "dense"):
-            continue
-        before = shapes[layer.inputs[0]]
-        if layer.op == "conv":
-            draw(f"{number}.kernel", layer.kernel**2 * before[2], layer.kernel, layer.kernel, before[2], layer.units)
-        elif layer.op == "sepconv":
-            draw(f"{number}.depthwise", layer.kernel**2, layer.kernel, layer.kernel, before[2])
-            draw(f"{number}.kernel", before[2], before[2], layer.units)
-        else:
-            draw(f"{number}.kernel", before[0], before[0], layer.units)
-        found[f"{number}.bias"] = np.zeros(layer.units, np.float32)
-    return found
 
 
 def forward(network: Network, weights: dict[str, Any], x: Any) -> Any:

@@ -18,7 +18,7 @@ from app.nas.network import Layer, Network
 
 #: Arrays of float32, whose type NumPy's own functions lose on the way.
 Tensor: TypeAlias = Any
-WEIGHTS_FILE, GRAPH_FILE = "weights.npz", "network.json"
+WEIGHTS_FILE, GRAPH_FILE, ONNX_FILE = "weights.npz", "network.json", "network.onnx"
 
 
 @dataclass(frozen=True)
@@ -31,8 +31,8 @@ class Trained:
     centre: float | NDArray[np.float32]
     scale: float | NDArray[np.float32]
 
-    def pack(self, **more: Any) -> bytes:
-        """A zip of the weights as .npz and the graph as JSON, with whatever else is to be said in it."""
+    def pack(self, onnx: bytes, **more: Any) -> bytes:
+        """A zip of the weights as .npz, the graph as JSON, with whatever else is to be said in it, and both as ONNX."""
         arrays, whole = io.BytesIO(), io.BytesIO()
         np.savez(arrays, **self.weights)
         graph = {
@@ -46,6 +46,7 @@ class Trained:
             for name, content in (
                 (WEIGHTS_FILE, arrays.getvalue()),
                 (GRAPH_FILE, json.dumps(graph, indent=1).encode()),
+                (ONNX_FILE, onnx),
             ):
                 file.writestr(zipfile.ZipInfo(name, (2000, 1, 1, 0, 0, 0)), content)  # the same bytes at any time
         return whole.getvalue()
@@ -79,6 +80,29 @@ class Trained:
 
 def _units(said: float | list[float]) -> float | NDArray[np.float32]:
     return np.array(said, dtype=np.float32) if isinstance(said, list) else said
+
+
+def initial(network: Network, rng: np.random.Generator) -> dict[str, Tensor]:
+    """He's: deviation √(2 / fan-in).  Source: He et al. 2015."""
+    shapes = network.shapes()
+    found: dict[str, Tensor] = {}
+
+    def draw(name: str, fan_in: int, *shape: int) -> None:
+        found[name] = (rng.standard_normal(shape) * np.sqrt(2.0 / fan_in)).astype(np.float32)
+
+    for number, layer in enumerate(network.layers):
+        if layer.op not in ("conv", "sepconv", "dense"):
+            continue
+        before = shapes[layer.inputs[0]]
+        if layer.op == "conv":
+            draw(f"{number}.kernel", layer.kernel**2 * before[2], layer.kernel, layer.kernel, before[2], layer.units)
+        elif layer.op == "sepconv":
+            draw(f"{number}.depthwise", layer.kernel**2, layer.kernel, layer.kernel, before[2])
+            draw(f"{number}.kernel", before[2], before[2], layer.units)
+        else:
+            draw(f"{number}.kernel", before[0], before[0], layer.units)
+        found[f"{number}.bias"] = np.zeros(layer.units, np.float32)
+    return found
 
 
 def forward(network: Network, weights: Mapping[str, Tensor], x: Tensor) -> Tensor:

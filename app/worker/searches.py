@@ -101,7 +101,8 @@ def _on_data(unit: Unit, plan: Plan) -> Done:
 
 def _trained_again(unit: Unit, plan: Plan, problem: Problem, best: Recommended, network: Network, n_told: int) -> Done:
     """The best one once more, and judged on the part of the examples that the search never saw."""
-    from app.nas.train import train  # here: only this takes JAX
+    from app.nas.exported import to_onnx  # here: only this takes JAX and ONNX
+    from app.nas.train import train
 
     split = split_for(unit.store, unit.project_id, plan.evaluator)
     outcome = train(
@@ -122,7 +123,7 @@ def _trained_again(unit: Unit, plan: Plan, problem: Problem, best: Recommended, 
         "flops": network.flops(),
     }
     answer = _answer(problem, best)
-    packed = outcome.trained.pack(architecture=answer["architecture"], **model)
+    packed = outcome.trained.pack(to_onnx(outcome.trained), architecture=answer["architecture"], **model)
     return Done({"evaluations": n_told, "best": answer, "model": model}, packed)
 
 

@@ -57,6 +57,8 @@ def test_a_network_is_written_where_it_is_wanted(tmp_path: Path) -> None:
         file.writestr("network.json", "{}")
 
     def answer(request: httpx.Request) -> httpx.Response:
+        if request.url.params.get("format") == "onnx":
+            return httpx.Response(200, content=b"onnx", headers={"Content-Type": "application/octet-stream"})
         if request.url.path.endswith("/model"):
             return httpx.Response(200, content=packed.getvalue(), headers={"Content-Type": "application/zip"})
         return httpx.Response(200, json={"name": "one", "state": "cancelled", "progress": 0.5, "error": None})
@@ -65,5 +67,6 @@ def test_a_network_is_written_where_it_is_wanted(tmp_path: Path) -> None:
         search = client.nas.get("one")
         with zipfile.ZipFile(search.download(tmp_path / "network.zip")) as file:
             assert file.namelist() == ["network.json"]
+        assert search.download(tmp_path / "network.onnx").read_bytes() == b"onnx"
         with pytest.raises(metatune.MetatuneError, match="cancelled"):
             search.wait(lambda info: None)

@@ -9,7 +9,9 @@ import zipfile
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
+from onnx.reference import ReferenceEvaluator
 from starlette.testclient import TestClient
 
 from app.main import create_app
@@ -121,6 +123,7 @@ def test_a_network_is_trained_downloaded_and_asked(api: Api, client: TestClient,
     assert done["state"] == "succeeded", done
     with zipfile.ZipFile(io.BytesIO(client.get("/v1/nas/searches/one/model").content)) as file:
         graph = json.loads(file.read("network.json"))
+        exported = file.read("network.onnx")
         weights = np.load(io.BytesIO(file.read("weights.npz")), allow_pickle=False)
         n_weights = sum(weights[name].size for name in weights.files)
     assert graph["labels"] == list(range(10))
@@ -135,6 +138,9 @@ def test_a_network_is_trained_downloaded_and_asked(api: Api, client: TestClient,
         said = at_worker.post("/v1/nas/searches/one/predict", json=body).json()["predictions"]
         wrong = at_worker.post("/v1/nas/searches/one/predict", json={"x": [[1, 2], [3]]})
         assert wrong.status_code == 422
+    assert client.get("/v1/nas/searches/one/model?format=onnx").content == exported
+    (probabilities,) = ReferenceEvaluator(onnx.load_from_string(exported)).run(None, {"x": images[..., None]})
+    assert [one["probabilities"]["3"] for one in said] == pytest.approx(probabilities[:, 3], abs=1e-4)
     right = [one["label"] for one in said] == split.held_out_y
     assert np.mean(right) == pytest.approx(done["result"]["model"]["accuracy"])
     assert sum(said[0]["probabilities"].values()) == pytest.approx(1.0, abs=1e-4)

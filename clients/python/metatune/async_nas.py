@@ -63,8 +63,9 @@ class AsyncSearch(AsyncJob):
             yield item
 
     async def download(self, path: str | Path) -> Path:
-        content = await self._connection.send(Request("GET", self._path("model"), is_bytes=True))
         path = Path(path)
+        query = {"format": "onnx"} if path.suffix == ".onnx" else {}
+        content = await self._connection.send(Request("GET", self._path("model"), query=query, is_bytes=True))
         path.write_bytes(content)
         return path
 

@@ -75,9 +75,13 @@ class Search(Job):
         return self._connection.items(self._path("architectures"), penalty=penalty)
 
     def download(self, path: str | Path) -> Path:
-        """Writes the trained network, a zip of weights.npz and network.json.  Raises: Conflict, until it is trained."""
-        content = self._connection.send(Request("GET", self._path("model"), is_bytes=True))
+        """Writes the trained network: a zip of weights.npz and network.json; to a name that ends in .onnx, as ONNX.
+
+        Raises: Conflict, until it is trained.
+        """
         path = Path(path)
+        query = {"format": "onnx"} if path.suffix == ".onnx" else {}
+        content = self._connection.send(Request("GET", self._path("model"), query=query, is_bytes=True))
         path.write_bytes(content)
         return path
 
