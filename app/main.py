@@ -39,10 +39,10 @@ from app.api.desk import Desk
 from app.api.middleware import Guarded, Limited, Observed
 from app.db.keys import Uses
 from app.db.session import Most, Store
-from app.services.learning import Learning
+from app.services.learning import learning
 from app.services.memory import Memory
 from app.services.speculate import Speculation
-from app.services.upkeep import Upkeep
+from app.services.upkeep import upkeep
 from app.settings import Settings
 
 #: Whose routes there are; the busiest are tried first.
@@ -111,21 +111,21 @@ def create_app(settings: Settings | None = None, *, is_worker: bool = False) -> 
             store.dispose()
             return
         memory = Memory()
-        learning = Learning(store, memory)
+        lessons = learning(store, memory)
         speculation = Speculation(store, memory) if settings.speculate else None
-        app.state.desk = Desk(store, settings.ask_threads, memory, speculation, learning)
+        app.state.desk = Desk(store, settings.ask_threads, memory, speculation, lessons)
         app.state.insights = insight.Insights(memory)
-        upkeep = Upkeep(store, settings.sweep_seconds, uses)
-        upkeep.start()
-        learning.start()
+        sweeps = upkeep(store, settings.sweep_seconds, uses)
+        sweeps.start()
+        lessons.start()
         if speculation is not None:
             speculation.start()
         yield
         app.state.closing.set()
         if speculation is not None:
             speculation.stop()
-        learning.stop()
-        upkeep.stop()
+        lessons.stop()
+        sweeps.stop()
         store.dispose()
         if traces is not None:
             tracing.stop(traces)

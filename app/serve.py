@@ -110,7 +110,7 @@ def serve(settings: Settings, *, roles: str | None, insecure: bool) -> None:
 def serve_worker(settings: Settings, insecure: bool) -> None:
     """Hosts jobs, and answers what only a worker can, until it is told to stop.  Raises: AppError."""
     from app.worker.engine import Engine  # here: it takes a second, which an API process does without
-    from app.worker.watch import Watch
+    from app.worker.watch import watch
 
     # What JAX has compiled is kept on disk: every new shape would wait for seconds, after every start again.
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path.home() / ".cache" / "metatune" / "compiled"))
@@ -122,9 +122,9 @@ def serve_worker(settings: Settings, insecure: bool) -> None:
     listener = listen(settings)
     address = settings.worker_address or address_of(listener, settings)
     jobs_engine = Engine(store, settings, address=address, version=VERSION)
-    watch = Watch(jobs_engine)
+    rounds = watch(jobs_engine)
     jobs_engine.start()
-    watch.start()
+    rounds.start()
     supervisor = os.environ.get(SUPERVISOR)
     if supervisor is not None:
         threading.Thread(target=_leave_with, args=(int(supervisor),), daemon=True).start()
@@ -133,7 +133,7 @@ def serve_worker(settings: Settings, insecure: bool) -> None:
     try:
         uvicorn.Server(config).run(sockets=[listener])
     finally:
-        watch.stop()
+        rounds.stop()
         jobs_engine.stop()
         store.dispose()
         sys.stderr.flush()

@@ -30,6 +30,12 @@ hypothesis_settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "steady"))
 _numbers = itertools.count(1)
 
 
+@pytest.fixture(autouse=True)
+def nothing_is_learnt_by_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or a study would teach a slow test's next one a second later, and a fast test's not."""
+    monkeypatch.setattr("app.services.learning.PAUSE_SECONDS", 3600.0)
+
+
 @pytest.fixture(scope="session")
 def postgresql_server() -> Iterator[str]:
     """A PostgreSQL of our own, as a URL with a place for the database's name.

@@ -5,7 +5,9 @@ A process with the worker role answers; an API process forwards to one.
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any, TypeVar
 
 from fastapi import Depends, Path, Request, Response
 from pydantic import Field, model_validator
@@ -16,7 +18,6 @@ from app.api.jobs import JobName, address_of
 from app.api.wire import After, Answer, Body, Limit, Page, Time, cursor, read_cursor
 from app.db import adaptations, jobs
 from app.db.adaptations import LEARNER
-from app.db.keys import Caller
 from app.db.session import Store
 from app.db.tables import Adaptation
 from app.services import adapt as service
@@ -24,15 +25,9 @@ from app.services import adapt as service
 router = router_of("/v1/fewshot/learners/{name}", tags=["few-shot"])
 
 AdaptationName = Annotated[str, Path(pattern=NAME_PATTERN, description="The adaptation's name")]
+T = TypeVar("T")
 Label = str | int | float | bool
 Base64 = Annotated[str | None, Field(description="The same arrays as an .npz, in base64: smaller and faster")]
-
-
-async def raw(request: Request) -> bytes:
-    return await request.body()
-
-
-RawDep = Annotated[bytes, Depends(raw)]
 
 
 class Examples(Body):
@@ -95,77 +90,66 @@ class AdaptationOut(Answer):
         return cls(name=row.name, learner=learner, created_at=row.created_at, changed_at=row.changed_at, **summary)
 
 
-def _forwarded(request: Request, name: str, store: Store, caller: Caller, content: bytes) -> Response:
-    """What a worker answers; that there is no such learner needs none.  Raises: JobNotFound, NoWorker."""
-    with store.read(caller.project_id) as session:
-        jobs.get(session, address_of(caller, LEARNER, name))
-    return forward(request, store, content)
+@dataclass(frozen=True)
+class LearnerCall:
+    """A call about one learner: a process with the worker role answers it, an API process forwards it to one."""
+
+    request: Request
+    store: Store
+    address: jobs.Address
+    content: bytes
+
+    def answered(self, answer: Callable[[Store, jobs.Address], T]) -> T | Response:
+        """Raises: JobNotFound, NoWorker, and what the answer raises."""
+        if self.request.app.state.is_worker:
+            return answer(self.store, self.address)
+        with self.store.read(self.address.project_id) as session:
+            jobs.get(session, self.address)  # that there is no such learner needs no worker
+        return forward(self.request, self.store, self.content)
 
 
-def _answered(found: list[service.Answer]) -> TaskPredictions:
+async def learner_call(request: Request, name: JobName, caller: CallerDep, store: StoreDep) -> LearnerCall:
+    return LearnerCall(request, store, address_of(caller, LEARNER, name), await request.body())
+
+
+LearnerCallDep = Annotated[LearnerCall, Depends(learner_call)]
+
+
+def _predictions(found: list[service.Answer]) -> TaskPredictions:
     return TaskPredictions(predictions=[TaskPrediction.model_validate(one) for one in found])
 
 
 @router.post("/adapt", summary="Adapt to a task and predict", response_model=TaskPredictions)
-def adapt_learner(
-    request: Request, name: JobName, body: AdaptBody, caller: CallerDep, store: StoreDep, content: RawDep
-) -> Any:
+def adapt_learner(body: AdaptBody, call: LearnerCallDep) -> Any:
     """Support set in, predictions for the queries out; nothing is kept. Any number of classes and examples of each."""
-    if not request.app.state.is_worker:
-        return _forwarded(request, name, store, caller, content)
-    address = address_of(caller, LEARNER, name)
-    return _answered(service.adapt(store, address, body.support.model_dump(), body.query.model_dump()))
+    support, query = body.support.model_dump(), body.query.model_dump()
+    return call.answered(lambda store, address: _predictions(service.adapt(store, address, support, query)))
 
 
 @router.put("/adaptations/{adaptation}", summary="Keep an adaptation", response_model=AdaptationOut)
-def keep_adaptation(
-    request: Request,
-    response: Response,
-    name: JobName,
-    adaptation: AdaptationName,
-    body: SupportBody,
-    caller: CallerDep,
-    store: StoreDep,
-    content: RawDep,
-) -> Any:
+def keep_adaptation(adaptation: AdaptationName, body: SupportBody, call: LearnerCallDep, response: Response) -> Any:
     """The support set under a name; 201 if it is new, else in place of the one before."""
-    if not request.app.state.is_worker:
-        return _forwarded(request, name, store, caller, content)
-    row, is_new = service.keep(store, address_of(caller, LEARNER, name), adaptation, body.support.model_dump())
-    response.status_code = 201 if is_new else 200
-    return AdaptationOut.of(name, row)
+
+    def kept(store: Store, address: jobs.Address) -> AdaptationOut:
+        row, is_new = service.keep(store, address, adaptation, body.support.model_dump())
+        response.status_code = 201 if is_new else 200
+        return AdaptationOut.of(address.name, row)
+
+    return call.answered(kept)
 
 
 @router.post("/adaptations/{adaptation}/predict", summary="Predict with an adaptation", response_model=TaskPredictions)
-def predict_with_adaptation(
-    request: Request,
-    name: JobName,
-    adaptation: AdaptationName,
-    body: PredictBody,
-    caller: CallerDep,
-    store: StoreDep,
-    content: RawDep,
-) -> Any:
-    if not request.app.state.is_worker:
-        return _forwarded(request, name, store, caller, content)
-    address = address_of(caller, LEARNER, name)
-    return _answered(service.predict(store, address, adaptation, body.query.model_dump(), body.unknown_distance))
+def predict_with_adaptation(adaptation: AdaptationName, body: PredictBody, call: LearnerCallDep) -> Any:
+    query, limit = body.query.model_dump(), body.unknown_distance
+    return call.answered(lambda store, address: _predictions(service.predict(store, address, adaptation, query, limit)))
 
 
 @router.patch("/adaptations/{adaptation}/support", summary="Add classes or examples", response_model=AdaptationOut)
-def extend_adaptation(
-    request: Request,
-    name: JobName,
-    adaptation: AdaptationName,
-    body: SupportBody,
-    caller: CallerDep,
-    store: StoreDep,
-    content: RawDep,
-) -> Any:
-    if not request.app.state.is_worker:
-        return _forwarded(request, name, store, caller, content)
-    address = address_of(caller, LEARNER, name)
-    return AdaptationOut.of(name, service.extend(store, address, adaptation, body.support.model_dump()))
+def extend_adaptation(adaptation: AdaptationName, body: SupportBody, call: LearnerCallDep) -> Any:
+    support = body.support.model_dump()
+    return call.answered(
+        lambda store, address: AdaptationOut.of(address.name, service.extend(store, address, adaptation, support))
+    )
 
 
 @router.get("/adaptations", summary="List a learner's adaptations")

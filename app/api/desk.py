@@ -17,7 +17,7 @@ from app.errors import AppError
 from app.figures import ASK_SECONDS, ASKS_OPEN, HANDED_OUT, TELLS
 from app.measurement import Result
 from app.services.ask import Answer, AskCall, Asked, ask, hand_out
-from app.services.learning import Learning
+from app.services.due import Due
 from app.services.memory import Memory
 from app.services.speculate import Speculation
 from app.services.tell import tell_many
@@ -41,7 +41,7 @@ class Desk:
         threads: int,
         memory: Memory,
         speculation: Speculation | None = None,
-        learning: Learning | None = None,
+        learning: Due | None = None,
     ) -> None:
         self.learning = learning
         self.store = store
@@ -65,7 +65,7 @@ class Desk:
         if self.speculation is not None:
             self.speculation.told(place_of(address))
         if self.learning is not None:
-            self.learning.told(place_of(address))
+            self.learning.put(place_of(address))
         return answers
 
     async def tell(self, address: Address, result: Result) -> Trial:

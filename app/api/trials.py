@@ -258,7 +258,7 @@ def add_trials(
 ) -> TrialOut | TrialsOut:
     """Params alone are enqueued (partial ones are completed at hand-out); with a value or a finished state imported."""
     address = with_uid(address, body.study_uid)
-    request.app.state.desk.learning.told(Address(address.project_id, address.name))
+    request.app.state.desk.learning.put(Address(address.project_id, address.name))
     if body.trials is not None:
         made = add(store, address, [one.given() for one in body.trials], once, many=True)
         return TrialsOut(trials=[TrialOut.of(trial) for trial in made])

@@ -7,16 +7,14 @@ took the last result, a moment later and before anybody waits for it; or the fir
 from __future__ import annotations
 
 import logging
-import threading
-import time
-from collections import OrderedDict
 
 from app.db import knowledge, studies
 from app.db.session import Store
 from app.db.studies import Address, OpenStudy
 from app.db.tables import Lesson
-from app.errors import NumericalError, StudyNotFound
+from app.errors import NumericalError
 from app.search.history import History
+from app.services.due import Due
 from app.services.memory import Memory
 from app.services.turns import short_turns
 
@@ -89,54 +87,12 @@ def _taught(here: OpenStudy, history: History) -> list[dict[str, object]]:
     return taught
 
 
-class Learning:
-    """A thread of each API process, and what it is told of results."""
-
-    def __init__(self, store: Store, memory: Memory) -> None:
-        self.store = store
-        self.memory = memory
-        self._due_at: OrderedDict[Address, float] = OrderedDict()  # rising
-        self._changed = threading.Condition()
-        self._is_stopping = False
-        self._thread = threading.Thread(target=self._run, name="learning", daemon=True)
-
-    def start(self) -> None:
-        self._thread.start()
-
-    def stop(self) -> None:
-        """A lesson under way is finished first."""
-        with self._changed:
-            self._is_stopping = True
-            self._changed.notify()
-        if self._thread.is_alive():
-            self._thread.join(timeout=10)
-
-    def told(self, address: Address) -> None:
-        with self._changed:
-            self._due_at[address] = time.monotonic() + PAUSE_SECONDS
-            self._due_at.move_to_end(address)
-            self._changed.notify()
-
-    def _run(self) -> None:
-        while (address := self._next()) is not None:
-            try:
-                learn(self.store, address, self.memory, growth=GROWTH)
-            except StudyNotFound:
-                continue
-            except Exception:  # the first ask that builds on it will try again
-                logger.warning("nothing could be learnt", exc_info=True, extra={"study": address.name})
-
-    def _next(self) -> Address | None:
-        """Waits for a study that is due; None: the process stops."""
-        with self._changed:
-            while not self._is_stopping:
-                if not self._due_at:
-                    self._changed.wait()
-                    continue
-                address, due_at = next(iter(self._due_at.items()))
-                left = due_at - time.monotonic()
-                if left <= 0:
-                    del self._due_at[address]
-                    return address
-                self._changed.wait(left)
-            return None
+def learning(store: Store, memory: Memory) -> Due:
+    """The thread that is told of results."""
+    return Due(
+        "learning",
+        PAUSE_SECONDS,
+        lambda address: learn(store, address, memory, growth=GROWTH),
+        logger,
+        "nothing could be learnt; the first ask that builds on it will try again",
+    )

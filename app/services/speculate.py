@@ -16,7 +16,7 @@ from collections import OrderedDict
 from app.db import studies
 from app.db.session import Store
 from app.db.studies import Address
-from app.errors import StudyNotFound
+from app.services.due import Due
 from app.services.memory import Memory
 from app.services.plan import Wish, foresee, is_modelled, line_of
 from app.services.priors import is_open
@@ -49,63 +49,33 @@ class Speculation:
     """The thread, and what it is told of asks and results."""
 
     def __init__(self, store: Store, memory: Memory) -> None:
-        self.store = store
-        self.memory = memory
+        self.due = Due(
+            "speculation",
+            PAUSE_SECONDS,
+            lambda address: speculate(store, address, memory),
+            logger,
+            "no suggestion could be prepared; the ask itself will say why",
+        )
         self._asked_at: OrderedDict[Address, float] = OrderedDict()
-        self._due_at: OrderedDict[Address, float] = OrderedDict()  # rising
-        self._changed = threading.Condition()
-        self._is_stopping = False
-        self._thread = threading.Thread(target=self._run, name="speculation", daemon=True)
+        self._lock = threading.Lock()
 
     def start(self) -> None:
-        self._thread.start()
+        self.due.start()
 
     def stop(self) -> None:
-        """A point under way is finished first: nothing can interrupt it, and the longest takes a second or two."""
-        with self._changed:
-            self._is_stopping = True
-            self._changed.notify()
-        if self._thread.is_alive():
-            self._thread.join(timeout=10)
+        self.due.stop()
 
     def asked(self, address: Address) -> None:
         """Whoever asks now computes the point that was to be prepared."""
-        with self._changed:
-            self._due_at.pop(address, None)
+        with self._lock:
             self._asked_at[address] = time.monotonic()
             self._asked_at.move_to_end(address)
             if len(self._asked_at) > STUDIES_KEPT:
                 self._asked_at.popitem(last=False)
+        self.due.drop(address)
 
     def told(self, address: Address) -> None:
-        with self._changed:
-            now = time.monotonic()
-            if now - self._asked_at.get(address, -ASKED_WITHIN_SECONDS) >= ASKED_WITHIN_SECONDS:
-                return
-            self._due_at[address] = now + PAUSE_SECONDS
-            self._due_at.move_to_end(address)
-            self._changed.notify()
-
-    def _run(self) -> None:
-        while (address := self._next()) is not None:
-            try:
-                speculate(self.store, address, self.memory)
-            except StudyNotFound:
-                continue
-            except Exception:  # the ask itself will say what is wrong
-                logger.warning("no suggestion could be prepared", exc_info=True, extra={"study": address.name})
-
-    def _next(self) -> Address | None:
-        """Waits for a study that is due; None: the process stops."""
-        with self._changed:
-            while not self._is_stopping:
-                if not self._due_at:
-                    self._changed.wait()
-                    continue
-                address, due_at = next(iter(self._due_at.items()))
-                left = due_at - time.monotonic()
-                if left <= 0:
-                    del self._due_at[address]
-                    return address
-                self._changed.wait(left)
-            return None
+        with self._lock:
+            asked_at = self._asked_at.get(address)
+        if asked_at is not None and time.monotonic() - asked_at < ASKED_WITHIN_SECONDS:
+            self.due.put(address)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import threading
 from datetime import timedelta
 
 from sqlalchemy import delete, func, select
@@ -13,9 +11,8 @@ from app.db.keys import Uses
 from app.db.reclaim import reclaim
 from app.db.session import EVERY_PROJECT, Store, database_now
 from app.db.tables import Event
+from app.rounds import Rounds
 from app.services.edit_study import purge_deleted
-
-logger = logging.getLogger("metatune.upkeep")
 
 EVENTS_KEPT = 10_000
 EVENTS_KEPT_FOR = timedelta(hours=24)
@@ -23,34 +20,14 @@ EVENTS_KEPT_FOR = timedelta(hours=24)
 SWEEPS_PER_CLEANING = 60
 
 
-class Upkeep:
-    """A thread of each API process; several do no harm, every step is one transaction."""
+def upkeep(store: Store, seconds: float, uses: Uses) -> Rounds:
+    """Of each API process; several do no harm, every step is one transaction."""
 
-    def __init__(self, store: Store, seconds: float, uses: Uses) -> None:
-        self.store = store
-        self.seconds = seconds
-        self.uses = uses
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="upkeep", daemon=True)
+    def sweep() -> None:
+        reclaim(store)
+        uses.write(store)
 
-    def start(self) -> None:
-        self._thread.start()
-
-    def stop(self) -> None:
-        self._stop.set()
-        self._thread.join(timeout=10)
-
-    def _run(self) -> None:
-        sweeps = 0
-        while not self._stop.wait(self.seconds):
-            try:
-                reclaim(self.store)
-                self.uses.write(self.store)
-                if sweeps % SWEEPS_PER_CLEANING == 0:
-                    clean(self.store)
-                sweeps += 1
-            except Exception:  # the next round may find the database again
-                logger.warning("upkeep failed; it will try again", exc_info=True)
+    return Rounds("upkeep", seconds, sweep, lambda: clean(store), SWEEPS_PER_CLEANING)
 
 
 def clean(store: Store) -> None:

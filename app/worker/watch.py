@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 import os
-import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
@@ -17,6 +16,7 @@ from app.db import jobs, workers
 from app.db.jobs import Unfinished
 from app.db.session import EVERY_PROJECT
 from app.lifecycle import UNFINISHED
+from app.rounds import Rounds
 from app.worker import unit as units
 from app.worker.engine import Engine
 
@@ -38,38 +38,20 @@ def declared_dead() -> None:
     os._exit(75)
 
 
-class Watch:
-    def __init__(self, engine: Engine, on_death: Callable[[], None] = declared_dead) -> None:
-        self.engine = engine
-        self.on_death = on_death
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
+def watch(engine: Engine, on_death: Callable[[], None] = declared_dead) -> Rounds:
+    def look() -> None:
+        beat(engine, on_death)
+        recover(engine)
+        reconcile(engine)
 
-    def start(self) -> None:
-        self._thread.start()
+    return Rounds("watch", BEAT_SECONDS, look, lambda: clean(engine), BEATS_PER_CLEANING)
 
-    def stop(self) -> None:
-        self._stop.set()
-        self._thread.join(timeout=10)
 
-    def _run(self) -> None:
-        beats = 0
-        while not self._stop.wait(BEAT_SECONDS):
-            try:
-                self.beat()
-                recover(self.engine)
-                reconcile(self.engine)
-                if beats % BEATS_PER_CLEANING == 0:
-                    clean(self.engine)
-                beats += 1
-            except Exception:  # the next round may find the database again
-                logger.warning("the watch over workers failed; it will try again", exc_info=True)
-
-    def beat(self) -> None:
-        with self.engine.store.write(EVERY_PROJECT) as session:
-            lives = workers.beat(session, self.engine.worker_id)
-        if not lives:
-            self.on_death()
+def beat(engine: Engine, on_death: Callable[[], None]) -> None:
+    with engine.store.write(EVERY_PROJECT) as session:
+        lives = workers.beat(session, engine.worker_id)
+    if not lives:
+        on_death()
 
 
 def recover(engine: Engine) -> None:

@@ -258,7 +258,7 @@ def test_a_result_of_a_study_that_somebody_asks_for_is_followed_by_its_next_poin
 def test_results_of_a_study_that_nobody_asks_for_prepare_nothing(store: Store, place: Address) -> None:
     speculation = Speculation(store, Memory())
     speculation.told(place)
-    assert not speculation._due_at
+    assert place not in speculation.due
 
 
 def test_an_ask_takes_over_what_was_to_be_prepared_and_results_in_a_row_prepare_one_point(
@@ -268,9 +268,9 @@ def test_an_ask_takes_over_what_was_to_be_prepared_and_results_in_a_row_prepare_
     speculation.asked(place)
     for _ in range(5):
         speculation.told(place)
-    assert list(speculation._due_at) == [place]
+    assert place in speculation.due
     speculation.asked(place)
-    assert not speculation._due_at
+    assert place not in speculation.due
 
 
 def test_a_study_that_is_gone_or_a_point_that_fails_does_not_end_the_thread(

@@ -57,14 +57,13 @@ def main() -> None:
 
     from app.worker import searches
     from app.worker.engine import Engine
-    from app.worker.watch import Watch
+    from app.worker.watch import watch
 
     examples = split_of(np.zeros((40, 8, 8)) + np.arange(8.0), np.arange(40) % 10, list(range(10)))
     searches.split_for = lambda store, project_id, evaluator: examples  # type: ignore[attr-defined]
     engine = Engine(Store(url), Settings(database=url), address="http://127.0.0.1:1", version="test")
-    watch = Watch(engine)
     engine.start()
-    watch.start()
+    watch(engine).start()
     say(log, "up", os.getpid())
     while True:
         time.sleep(1)
