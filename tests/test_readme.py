@@ -24,7 +24,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield server
 
 
-def run(server: Server, command: list[str], script: str, seconds: float = 120) -> str:
+def run(server: Server, command: list[str], script: str, seconds: float = 300) -> str:
     script = script.replace("http://127.0.0.1:8000", server.url)
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"  # as in an environment that is active
     environment = {
