@@ -578,14 +578,15 @@ def main() -> None:
     parser.add_argument("--kind", choices=("sqlite", "postgresql"), default="sqlite")
     parser.add_argument("--folder", type=Path, default=ROOT / "build" / "retries")
     parser.add_argument("--seconds", type=float, help="stop after so long, to be called again")
+    parser.add_argument("--routes", nargs="*", default=sorted(RECIPES | ASKED), help="these alone")
     given = parser.parse_args()
     for number in (signal.SIGTERM, signal.SIGHUP):  # leave no server behind that holds the database
         signal.signal(number, lambda received, _: sys.exit(128 + received))
     until = None if given.seconds is None else time.monotonic() + given.seconds
     with site(given.folder / given.kind, given.kind) as product:
-        found = {route: force(product, route, given.n, until) for route in RECIPES}
+        found = {route: force(product, route, given.n, until) for route in RECIPES if route in given.routes}
     with site(given.folder / f"asked-{given.kind}", given.kind, roles="both") as product:
-        found |= {route: force(product, route, given.n, until) for route in ASKED}
+        found |= {route: force(product, route, given.n, until) for route in ASKED if route in given.routes}
     is_done = all(tally.retries >= given.n for tally in found.values())
     control: dict[str, Tally] = {}
     if is_done:
