@@ -19,9 +19,11 @@ from app.search.history import Goal, History
 from app.search.importance import Importance, best_trial
 from app.search.leave_one_out import leave_one_out, ranks
 from app.search.models import Modelled
-from app.search.parameters import Float, Int, Parameter, Value
+from app.search.numeric import Float, Int
+from app.search.parameters import Parameter
 from app.search.paths import Paths
 from app.search.space import SearchSpace
+from app.search.values import Value
 
 Severity = Literal["info", "warning", "serious"]
 

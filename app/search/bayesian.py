@@ -26,7 +26,6 @@ from app.search.kernels import Embedding
 from app.search.maximize import candidates, maximize
 from app.search.models import Modelled, model
 from app.search.optimum import Lean
-from app.search.parameters import Value
 from app.search.pareto import REFERENCE_MARGIN, non_dominated, thinned
 from app.search.prior import Prior, objective_model, weight_of
 from app.search.quantities import (
@@ -40,6 +39,7 @@ from app.search.quantities import (
 )
 from app.search.space import SearchSpace
 from app.search.surrogate import Prediction
+from app.search.values import Value
 
 BRANCH_EVERY = 3  # numbers: so often the choices are drawn, see docs/decisions
 N_BRANCH = 16  # rows of them that are compared

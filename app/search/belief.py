@@ -12,10 +12,10 @@ from app.search.constraints import Array
 from app.search.history import Goal, History
 from app.search.kernels import Embedding
 from app.search.models import Modelled, model
-from app.search.parameters import Value
 from app.search.prior import Prior, objective_model
 from app.search.quantities import feasibility_quantity, violation_quantity
 from app.search.space import SearchSpace
+from app.search.values import Value
 
 MIN_MEASURED = 2  # from here on there is a model
 

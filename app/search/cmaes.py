@@ -28,9 +28,9 @@ from app.search import feasible
 from app.search.constraints import Array
 from app.search.free import Suggestion, pins_of, settled, sobol_point
 from app.search.history import History
-from app.search.parameters import Value
 from app.search.ranking import Indices, pending, samples
 from app.search.space import SearchSpace
+from app.search.values import Value
 
 SIGMA = 0.2  # of the cube's edge
 EPOCH = 1024  # trials replayed at most

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from app.search.free import Suggestion, first_unused, free_point, grid_point, pins_of, sobol_point
-from app.search.parameters import Value
 from app.search.space import SearchSpace
+from app.search.values import Value
 
 #: Algorithms whose suggestions come from a model of the trials; the others draw.
 MODELLED = frozenset({"gp", "tpe", "cmaes", "nsga2"})

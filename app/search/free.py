@@ -11,8 +11,8 @@ import numpy as np
 from app.search import feasible
 from app.search.constraints import Array
 from app.search.designs import sobol
-from app.search.parameters import Value
 from app.search.space import SearchSpace
+from app.search.values import Value
 
 Taken = Callable[[str], bool] | Container[str]
 

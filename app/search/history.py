@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 
 from app.errors import InvalidMeasurement
 from app.search.constraints import Array, Mask
-from app.search.parameters import Value
 from app.search.space import SearchSpace
+from app.search.values import Value
 
 T = TypeVar("T")
 State = Literal["complete", "pruned", "failed", "infeasible", "pending"]

@@ -19,10 +19,10 @@ from app.search import feasible
 from app.search.constraints import Array, Mask
 from app.search.free import Suggestion, pins_of, settled, sobol_point
 from app.search.history import History
-from app.search.parameters import Value
 from app.search.pareto import crowding
 from app.search.ranking import Indices, best_first, pending, told
 from app.search.space import SearchSpace
+from app.search.values import Value
 
 POPULATION_SIZE = 10
 POPULATION_OF_FRONTS = 16  # with several objectives

@@ -19,8 +19,9 @@ from app.errors import FieldError, InvalidSearchSpace
 from app.search.constraints import Array
 
 if TYPE_CHECKING:
-    from app.search.parameters import Parameter, Value
+    from app.search.parameters import Parameter
     from app.search.space import SearchSpace
+    from app.search.values import Value
 
 STRENGTH = 5.0  # β: after so many results the belief weighs as much as the acquisition; the paper's tenth of 50 trials
 DOUBT = 0.05  # part of the belief that is uniform

@@ -14,11 +14,11 @@ from app.search.free import Suggestion, first_unused
 from app.search.history import History
 from app.search.kernels import Embedding
 from app.search.models import Modelled, model
-from app.search.parameters import Value
 from app.search.portfolio import MANY, OWN_POSITIONS, POSITIONS, Portfolio
 from app.search.priors import HyperPrior
 from app.search.quantities import objective_quantity
 from app.search.transfer import Past
+from app.search.values import Value
 
 
 @dataclass(frozen=True)

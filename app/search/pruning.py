@@ -18,8 +18,8 @@ import numpy as np
 from app.errors import FieldError, Invalid
 from app.search.constraints import Array
 from app.search.curves import forecast
-from app.search.parameters import escape, is_number
 from app.search.rungs import Rungs, Standing, rung_of
+from app.search.values import escape, is_number
 
 RuleName = Literal["off", "median", "asha", "hyperband", "curve"]
 RULES: tuple[RuleName, ...] = ("off", "median", "asha", "hyperband", "curve")

@@ -6,7 +6,6 @@ the core reads the encoding: one column of the unit cube per parameter that is n
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 import math
@@ -21,31 +20,18 @@ import numpy as np
 from app.errors import FieldError, InvalidConstraint, InvalidSearchSpace, NoFeasiblePoint, SpaceViolation
 from app.search import feasible
 from app.search.constraints import Array, Constraint, Mask, parse
-from app.search.optimum import Optimum, Prior
-from app.search.optimum import to_json as prior_to_json
-from app.search.parameters import (
-    KINDS,
-    Bool,
-    Categorical,
-    Fixed,
-    Float,
-    Int,
-    Ordinal,
-    Parameter,
-    Scale,
-    Value,
-    escape,
-    is_number,
-    json_identity,
-    name_problem,
-)
+from app.search.enumeration import Enumeration
+from app.search.listed import Bool, Categorical, Fixed, Ordinal
+from app.search.numeric import Float, Int, Scale
+from app.search.optimum import Optimum
+from app.search.parameters import Parameter, brief, first_of, parameter_from_json, parameter_to_json
+from app.search.values import Value, escape, is_number, json_identity, name_problem
 
 __all__ = [
     "Bool", "Categorical", "Fixed", "Float", "Int", "Ordinal", "Parameter", "Scale", "SearchSpace", "Value",
 ]  # fmt: skip
 
 MAX_PROVED = 50_000  # finite spaces up to this size are gone through before they are called infeasible
-MAX_GRID_INTEGERS = 100
 MAX_PARAMETERS = 1000
 MAX_AFAR = 100.0  # cube edges: values of another version of the space count as no further outside than this
 MAX_COUNTED = 10**6  # spaces with more configurations are "large": not counted, never exhausted
@@ -68,7 +54,7 @@ class SearchSpace:
         object.__setattr__(self, "constraints", tuple(self.constraints))
         errors = [*self._name_errors(), *self._condition_errors(), *self._constraint_errors()]
         if errors:
-            raise _first_of(errors)
+            raise first_of(errors)
         if not self._anchors.shape[0]:
             effort = f"none of its {self.size} configurations does" if self._is_small else f"{feasible.EFFORT} met none"
             raise NoFeasiblePoint(
@@ -86,25 +72,25 @@ class SearchSpace:
         """
         given: Any = space
         if not isinstance(given, Mapping) or not given:
-            raise _first_of([FieldError("/space", f"must be an object of at least one parameter, got {_brief(space)}")])
+            raise first_of([FieldError("/space", f"must be an object of at least one parameter, got {brief(space)}")])
         if len(given) > MAX_PARAMETERS:
-            raise _first_of([FieldError("/space", f"may hold {MAX_PARAMETERS} parameters, got {len(given)}")])
+            raise first_of([FieldError("/space", f"may hold {MAX_PARAMETERS} parameters, got {len(given)}")])
         if isinstance(constraints, str) or not isinstance(constraints, Sequence):
-            raise _first_of([FieldError("/constraints", f"must be a list of strings, got {_brief(constraints)}")])
+            raise first_of([FieldError("/constraints", f"must be a list of strings, got {brief(constraints)}")])
         parameters: dict[str, Parameter] = {}
         errors: list[FieldError] = []
         for name, fields in space.items():
             try:
-                parameters[name] = _parameter_from_json(fields)
+                parameters[name] = parameter_from_json(fields)
             except InvalidSearchSpace as error:
                 errors += [FieldError(f"/space/{escape(str(name))}{e.pointer}", e.detail) for e in error.errors]
         if errors:
-            raise _first_of(errors)
+            raise first_of(errors)
         return cls(parameters, tuple(constraints))
 
     def to_json(self) -> dict[str, Any]:
         """The normalised `space` object: bounds of floats are floats, what was left out stays out."""
-        return {name: _parameter_to_json(parameter) for name, parameter in self.parameters.items()}
+        return {name: parameter_to_json(parameter) for name, parameter in self.parameters.items()}
 
     def _name_errors(self) -> Iterator[FieldError]:
         if not self.parameters:
@@ -171,7 +157,7 @@ class SearchSpace:
         return len(self.columns)
 
     @cached_property
-    def _kinds(self) -> tuple[Parameter, ...]:
+    def kinds(self) -> tuple[Parameter, ...]:
         return tuple(self.parameters.values())
 
     @cached_property
@@ -184,7 +170,7 @@ class SearchSpace:
     def _order(self) -> tuple[int, ...]:
         """Positions of the parameters, parents before children; those on a circle of conditions are left out."""
         position = {name: k for k, name in enumerate(self.names)}
-        waiting = {k: {position[p] for p in (kind.when or {})} for k, kind in enumerate(self._kinds)}
+        waiting = {k: {position[p] for p in (kind.when or {})} for k, kind in enumerate(self.kinds)}
         order: list[int] = []
         placed: set[int] = set()
         while ready := [k for k, parents in waiting.items() if parents <= placed]:
@@ -203,7 +189,7 @@ class SearchSpace:
                 (position[p], np.array([self.parameters[p].code(self.parameters[p].canonical(v)) for v in values]))
                 for p, values in (kind.when or {}).items()
             )
-            for kind in self._kinds
+            for kind in self.kinds
         )
 
     @cached_property
@@ -247,17 +233,17 @@ class SearchSpace:
     @cached_property
     def size(self) -> int | None:
         """Number of distinct configurations, constraints ignored; None for a continuum or more than 10**6."""
-        if any(kind.n_levels is None for kind in self._kinds):
+        if any(kind.n_levels is None for kind in self.kinds):
             return None
         parents = {parent for conditions in self._conditions for parent, _ in conditions}
         order = [k for k in self._order if k in parents]
         leaves = [k for k in self._order if k not in parents]
         total = 0
-        for codes in self._assignments(order, {}, 0, None, {}):
+        for codes in Enumeration(self, order):
             count = 1
             for k in leaves:
-                if self._is_active(k, codes):
-                    count *= self._kinds[k].n_levels or 1
+                if self.is_active(k, codes):
+                    count *= self.kinds[k].n_levels or 1
             total += count
             if total > MAX_COUNTED:
                 return None
@@ -278,7 +264,7 @@ class SearchSpace:
             own = middle if column is None else units[:, column]
             if column is not None and np.isnan(own).any():
                 own = np.where(np.isnan(own), 0.5, own)
-            codes[:, k] = self._kinds[k].codes(own)
+            codes[:, k] = self.kinds[k].codes(own)
             if self._conditions[k]:
                 codes[~self._active_rows(k, codes), k] = np.nan
         return codes
@@ -288,7 +274,7 @@ class SearchSpace:
         units = np.empty((codes.shape[0], self.n_dimensions))
         for k, column in enumerate(self._column_of):
             if column is not None:
-                units[:, column] = self._kinds[k].units(codes[:, k])
+                units[:, column] = self.kinds[k].units(codes[:, k])
         return units
 
     def snap(self, units: Array) -> Array:
@@ -296,7 +282,7 @@ class SearchSpace:
         snapped = np.clip(np.where(np.isnan(units), 0.5, units), 0.0, 1.0)
         codes = self._codes_of_units(units, self._not_free)
         for k in self._not_free:
-            column, kind = self._column_of[k], self._kinds[k]
+            column, kind = self._column_of[k], self.kinds[k]
             if column is not None:
                 own = codes[:, k]
                 snapped[:, column] = (
@@ -309,23 +295,23 @@ class SearchSpace:
         """All but the continua that are always active and no parents, parents before their children."""
         related = {parent for conditions in self._conditions for parent, _ in conditions}
         related |= {k for k, conditions in enumerate(self._conditions) if conditions}
-        return tuple(k for k in self._order if k in related or self._kinds[k].n_levels is not None)
+        return tuple(k for k in self._order if k in related or self.kinds[k].n_levels is not None)
 
     def satisfied(self, codes: Array) -> Mask:
         """(n,) whether every constraint holds on (n, P) codes."""
         holds = np.ones(codes.shape[0], dtype=bool)
-        columns = self._native_columns(codes)
+        columns = self.native_columns(codes)
         for constraint in self.parsed_constraints:
             holds &= constraint.holds(columns, codes.shape[0])
         return holds
 
     def margins(self, codes: Array) -> Array:
         """(n, C) the margin of every constraint, see `Constraint.margin`."""
-        columns = self._native_columns(codes)
+        columns = self.native_columns(codes)
         margins = [constraint.margin(columns, codes.shape[0]) for constraint in self.parsed_constraints]
         return np.stack(margins, axis=1) if margins else np.empty((codes.shape[0], 0))
 
-    def _native_columns(self, codes: Array) -> dict[str, Array]:
+    def native_columns(self, codes: Array) -> dict[str, Array]:
         return {name: codes[:, k] for k, name in enumerate(self.names)}
 
     def _active_rows(self, k: int, codes: Array) -> Mask:
@@ -334,7 +320,7 @@ class SearchSpace:
             active &= (codes[:, parent, None] == wanted).any(axis=1)
         return active
 
-    def _is_active(self, k: int, codes: Mapping[int, float]) -> bool:
+    def is_active(self, k: int, codes: Mapping[int, float]) -> bool:
         return all(parent in codes and bool((wanted == codes[parent]).any()) for parent, wanted in self._conditions[k])
 
     # ---- native configurations
@@ -343,8 +329,8 @@ class SearchSpace:
         """Names of the parameters that are present under the values of their parents in `params`."""
         codes: dict[int, float] = {}
         for k in self._order:
-            name, kind = self.names[k], self._kinds[k]
-            if self._is_active(k, codes):
+            name, kind = self.names[k], self.kinds[k]
+            if self.is_active(k, codes):
                 value = kind.value if isinstance(kind, Fixed) else params.get(name)
                 codes[k] = kind.code(value)
         return frozenset(self.names[k] for k in codes)
@@ -360,7 +346,7 @@ class SearchSpace:
         """
         if not isinstance(params, Mapping):
             raise SpaceViolation(
-                f"params must be an object, got {_brief(params)}", errors=[FieldError("/params", "must be an object")]
+                f"params must be an object, got {brief(params)}", errors=[FieldError("/params", "must be an object")]
             )
         errors: list[FieldError] = []
         values: dict[str, Value] = {}
@@ -389,11 +375,11 @@ class SearchSpace:
             name = self.names[k]
             if name in values:
                 continue
-            wishes = [self._kinds[c].when or {} for c in range(len(self.names)) if self.names[c] in values]
+            wishes = [self.kinds[c].when or {} for c in range(len(self.names)) if self.names[c] in values]
             wishes = [when for when in wishes if name in when]
             if not wishes:
                 continue
-            kind = self._kinds[k]
+            kind = self.kinds[k]
             common = [
                 v for v in (kind.canonical(v) for v in wishes[0][name])
                 if all(any(kind.canonical(w) == v for w in when[name]) for when in wishes)
@@ -408,8 +394,8 @@ class SearchSpace:
         errors: list[FieldError] = []
         codes: dict[int, float] = {}
         for k in self._order:
-            name, kind = self.names[k], self._kinds[k]
-            if not self._is_active(k, codes):
+            name, kind = self.names[k], self.kinds[k]
+            if not self.is_active(k, codes):
                 if name in values:
                     needs = " and ".join(f"{p} in {list(v)!r}" for p, v in (kind.when or {}).items())
                     errors.append(_at(name, f"not active here: it needs {needs}"))
@@ -427,7 +413,7 @@ class SearchSpace:
         if not self.parsed_constraints:
             return []
         codes = np.array([[self.parameters[n].code(values[n]) if n in values else np.nan for n in self.names]])
-        columns = self._native_columns(codes)
+        columns = self.native_columns(codes)
         broken = [constraint for constraint in self.parsed_constraints if not constraint.holds(columns, 1)[0]]
         return [_at(constraint.names[0], f"breaks the constraint {constraint.text!r}") for constraint in broken]
 
@@ -449,7 +435,7 @@ class SearchSpace:
         n = len(configurations)
         codes = np.full((n, len(self.names)), np.nan)
         for k in self._order:
-            name, kind = self.names[k], self._kinds[k]
+            name, kind = self.names[k], self.kinds[k]
             given = np.fromiter((name in params for params in configurations), dtype=bool, count=n)
             codes[given, k] = kind.codes_of_values([params[name] for params in configurations if name in params])
             if strict:
@@ -461,7 +447,7 @@ class SearchSpace:
         return units if strict else np.clip(units, -MAX_AFAR, 1.0 + MAX_AFAR)
 
     def _refuse_foreign(self, k: int, codes: Array, given: Mask, configurations: Sequence[Mapping[str, Value]]) -> None:
-        units = self._kinds[k].units(codes)
+        units = self.kinds[k].units(codes)
         with np.errstate(invalid="ignore"):
             foreign = given & ~((units >= -1e-9) & (units <= 1.0 + 1e-9))
         if foreign.any():
@@ -479,7 +465,7 @@ class SearchSpace:
         """The native configuration of a (P,) row of codes."""
         return {
             name: kind.native(code)
-            for name, kind, code in zip(self.names, self._kinds, codes.tolist(), strict=True)
+            for name, kind, code in zip(self.names, self.kinds, codes.tolist(), strict=True)
             if not math.isnan(code)
         }
 
@@ -512,126 +498,15 @@ class SearchSpace:
             start: how many to skip.
         Raises: InvalidSearchSpace, if the space has a continuous parameter and no resolution is given.
         """
-        if resolution is None and any(kind.n_levels is None for kind in self._kinds):
+        if resolution is None and any(kind.n_levels is None for kind in self.kinds):
             raise InvalidSearchSpace("a space with continuous parameters cannot be enumerated without a resolution")
-        pins = {k: self._kinds[k].code(fixed[name]) for k, name in enumerate(self.names) if fixed and name in fixed}
-        for codes in islice(self._assignments(list(self._order), {}, 0, resolution, pins), start, None):
-            row = np.array([codes.get(k, np.nan) for k in range(len(self.names))])
-            yield self.natives(row)
-
-    def _assignments(
-        self,
-        order: list[int],
-        codes: dict[int, float],
-        depth: int,
-        resolution: int | None,
-        pins: Mapping[int, float],
-    ) -> Iterator[dict[int, float]]:
-        """Depth first over `order`; a branch ends as soon as a constraint whose parameters are all decided fails."""
-        if depth == len(order):
-            yield codes
-            return
-        k = order[depth]
-        if not self._is_active(k, codes):
-            if k not in pins and self._still_possible(order, codes, depth):
-                yield from self._assignments(order, codes, depth + 1, resolution, pins)
-            return
-        for code in [pins[k]] if k in pins else self._level_codes(k, resolution):
-            codes[k] = code
-            if self._still_possible(order, codes, depth):
-                yield from self._assignments(order, codes, depth + 1, resolution, pins)
-            del codes[k]
-
-    def _level_codes(self, k: int, resolution: int | None) -> list[float]:
-        kind = self._kinds[k]
-        is_long = isinstance(kind, Int) and kind.step is None and kind.n_levels > MAX_GRID_INTEGERS
-        if kind.n_levels is None or (resolution is not None and is_long):
-            return list(dict.fromkeys(kind.codes(np.linspace(0.0, 1.0, max(resolution or 1, 1))).tolist()))
-        return [float(code) for code in self._kinds[k].level_codes()]
-
-    def _still_possible(self, order: list[int], codes: Mapping[int, float], depth: int) -> bool:
-        """Whether the constraints that became decidable with the parameter at `depth` hold."""
-        due = self._constraints_due(tuple(order)).get(order[depth], ())
-        if not due:
-            return True
-        row = np.array([[codes.get(k, np.nan) for k in range(len(self.names))]])
-        columns = self._native_columns(row)
-        return all(bool(constraint.holds(columns, 1)[0]) for constraint in due)
-
-    def _constraints_due(self, order: tuple[int, ...]) -> dict[int, tuple[Constraint, ...]]:
-        """By the last of its parameters in `order`, the constraints that it decides."""
-        if order not in self._due:
-            due: dict[int, tuple[Constraint, ...]] = {}
-            rank = {k: r for r, k in enumerate(order)}
-            for constraint in self.parsed_constraints:
-                positions = [self.names.index(name) for name in constraint.names]
-                if all(k in rank for k in positions):
-                    last = max(positions, key=lambda k: rank[k])
-                    due[last] = (*due.get(last, ()), constraint)
-            self._due[order] = due
-        return self._due[order]
-
-    @cached_property
-    def _due(self) -> dict[tuple[int, ...], dict[int, tuple[Constraint, ...]]]:
-        return {}
-
-
-def _parameter_from_json(fields: Any) -> Parameter:
-    if not isinstance(fields, Mapping):
-        raise _first_of([FieldError("", f"must be an object with a type, got {_brief(fields)}")])
-    kind = fields.get("type")
-    if not isinstance(kind, str) or kind not in KINDS:
-        detail = (
-            f"type must be one of {', '.join(KINDS)}, got {kind!r}"
-            if "type" in fields
-            else f"needs a type: {', '.join(KINDS)}"
-        )
-        raise _first_of([FieldError("/type", detail)])
-    legal = {field.name: field for field in dataclasses.fields(KINDS[kind])}
-    errors = [
-        FieldError(f"/{escape(str(name))}", f"{kind} has no field {name!r}; it has {', '.join(legal)}")
-        for name in fields
-        if name not in legal
-    ]
-    errors += [
-        FieldError(f"/{name}", f"{kind} needs {name}")
-        for name, field in legal.items()
-        if field.default is dataclasses.MISSING and name not in fields
-    ]
-    if errors:
-        raise _first_of(errors)
-    return KINDS[kind](**fields)
-
-
-def _parameter_to_json(parameter: Parameter) -> dict[str, Any]:
-    fields: dict[str, Any] = {"type": parameter.type}
-    for field in dataclasses.fields(parameter):
-        value = getattr(parameter, field.name)
-        if field.name == "type" or (field.default is not dataclasses.MISSING and value == field.default):
-            continue
-        if isinstance(value, tuple):
-            value = list(value)
-        elif isinstance(value, Prior):
-            value = prior_to_json(value)
-        elif isinstance(value, Mapping):
-            value = {name: list(values) for name, values in value.items()}
-        fields[field.name] = value
-    return fields
-
-
-def _first_of(errors: Sequence[FieldError]) -> InvalidSearchSpace:
-    first = errors[0]
-    where = first.pointer.lstrip("/") or "parameter"
-    return InvalidSearchSpace(f"{where}: {first.detail}", errors=errors)
+        pins = {k: self.kinds[k].code(fixed[name]) for k, name in enumerate(self.names) if fixed and name in fixed}
+        for codes in islice(Enumeration(self, self._order, resolution, pins), start, None):
+            yield self.natives(np.array([codes.get(k, np.nan) for k in range(len(self.names))]))
 
 
 def _at(name: Any, detail: str) -> FieldError:
     return FieldError(f"/params/{escape(str(name))}", detail)
-
-
-def _brief(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else text[:80] + "…"
 
 
 def _listing(names: Sequence[str]) -> str:

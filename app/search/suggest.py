@@ -17,8 +17,8 @@ from app.search.draw import MODELLED, draw, first_guess
 from app.search.free import Suggestion, free_point
 from app.search.history import Goal, History, Record
 from app.search.options import AVAILABLE, MAX_CONDITIONED, check_options
-from app.search.parameters import Value
 from app.search.space import SearchSpace
+from app.search.values import Value
 
 if TYPE_CHECKING:
     from app.search.bayesian import Posterior

@@ -27,9 +27,9 @@ from app.search import feasible
 from app.search.constraints import Array, Mask
 from app.search.free import Suggestion, is_countable, pins_of, settled, sobol_point, unused
 from app.search.history import History
-from app.search.parameters import Value
 from app.search.ranking import Indices, Told, best_first, contributions, crashed, pending, told
 from app.search.space import SearchSpace
+from app.search.values import Value
 
 N_INITIAL = 10  # space-filling points; pending ones count
 N_CANDIDATES = 24

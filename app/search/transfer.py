@@ -22,11 +22,12 @@ from app.search.constraints import Array, Mask
 from app.search.history import History
 from app.search.kernels import Embedding, matern52, matern52_with_slope
 from app.search.leave_one_out import ranks
-from app.search.parameters import Parameter, Value
+from app.search.parameters import Parameter
 from app.search.priors import HyperPrior
 from app.search.quantities import Indices, objective_quantity
 from app.search.space import SearchSpace
 from app.search.surrogate import fit
+from app.search.values import Value
 
 MAX_SOURCES = 15
 MAX_OBSERVATIONS = 100  # of a source

@@ -16,7 +16,7 @@ from app.db.tables import Trial
 from app.errors import FieldError, Invalid, SpaceViolation
 from app.measurement import Result, Verdict, judge
 from app.search.free import free_point
-from app.search.parameters import MAX_INTEGER
+from app.search.values import MAX_INTEGER
 
 
 @dataclass(frozen=True)

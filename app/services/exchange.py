@@ -26,8 +26,8 @@ from app.db.tables import Event, LogEntry, Report, SpaceVersion, Study, Trial
 from app.definition import Definition, Direction
 from app.errors import FieldError, Invalid, LimitReached, NameTaken, StudyNotFound
 from app.lifecycle import FINISHED, Source, StudyState, TrialState
-from app.search.parameters import name_problem
 from app.search.space import SearchSpace
+from app.search.values import name_problem
 from app.services.define_study import SETTINGS, Given, check_settings, define
 
 FORMAT: Final = 1

@@ -23,7 +23,7 @@ from app.definition import Definition
 from app.errors import FieldError, Invalid, NoResultYet, NumericalError, SpaceViolation
 from app.search.constraints import Array, Mask
 from app.search.history import History
-from app.search.parameters import Fixed
+from app.search.listed import Fixed
 from app.search.space import SearchSpace
 from app.services.edit_study import adapted
 from app.services.memory import Memory

@@ -19,9 +19,9 @@ import pytest
 from app.errors import NumericalError, SpaceViolation
 from app.search.free import default_resolution
 from app.search.history import State
-from app.search.parameters import Value
 from app.search.space import Bool, Categorical, Fixed, Float, Int, SearchSpace
 from app.search.suggest import Goal, History, Record, Suggestion, free_point, posterior, suggest
+from app.search.values import Value
 from tests.search.spaces import BAND, CHOICES, MIXED, SMALL
 
 BLOCK = 20  # histories of one test
