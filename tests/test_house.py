@@ -47,8 +47,8 @@ ALLOWED = {
 NUMERIC = {"numpy", "scipy", "sklearn", "cmaes"}
 #: Modules of `fewshot` that the worker alone loads, and the one that reads tables where pyarrow is installed.
 ENGINES = {"inner.py": {"jax"}, "gradients.py": {"jax"}, "learner.py": {"jax"}, "reading.py": {"pyarrow"}}
-#: Services that are parts of one verb: `ask` is told in several modules.
-PARTS_OF_ASK = {
+#: Parts of one verb: `ask` is told in several modules, and whoever asks the model looks at the same.
+PARTS = {
     "histories",
     "lines",
     "memory",
@@ -60,6 +60,7 @@ PARTS_OF_ASK = {
     "due",
     "learning",
     "priors",
+    "seen",
     "sources",
 }
 
@@ -118,4 +119,4 @@ def test_only_the_api_speaks_http_and_only_the_database_room_speaks_sql() -> Non
 def test_services_do_not_call_services() -> None:
     for path in (APP / "services").glob("*.py"):
         called = {name.split(".")[2] for name in imports(path) if name.startswith("app.services.")}
-        assert called - PARTS_OF_ASK <= {"define_study", "edit_study"}, path
+        assert called - PARTS <= {"define_study", "edit_study"}, path

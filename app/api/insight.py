@@ -18,7 +18,7 @@ from pydantic import ConfigDict, Field
 from app.api.dependencies import AddressDep, Number, StoreDep, router_of
 from app.api.trials import Scalar, with_uid
 from app.api.wire import Answer, Body, Uid, Word
-from app.services import insight
+from app.services import explain, insight
 from app.services.memory import Memory
 
 router = router_of("/v1/studies/{study}", tags=["insight"])
@@ -142,7 +142,7 @@ def _prediction(found: insight.Predicted, k: int) -> Prediction:
     )
 
 
-def _by_name(found: insight.Predicted | insight.Explanation, values: Sequence[float]) -> dict[str, float]:
+def _by_name(found: insight.Predicted | explain.Explanation, values: Sequence[float]) -> dict[str, float]:
     return {one.name: float(value) for one, value in zip(found.definition.objectives, values, strict=True)}
 
 
@@ -336,13 +336,13 @@ async def explanation(
     nearest: Annotated[int, Query(ge=0, le=50, description="Neighbours in each list")] = 5,
 ) -> Explanation:
     """`when_suggested` is what the model believed then, `now` what it believes with all results in."""
-    found = await insights.compute(partial(insight.explain, store, insights.memory, address, number, nearest))
+    found = await insights.compute(partial(explain.explain, store, insights.memory, address, number, nearest))
     trial, then, now = found.trial, found.when_suggested, found.now
     return Explanation(
         number=trial.number,
         params=trial.params,
         source=trial.origin["source"],
-        why=insight.in_words(found),
+        why=explain.in_words(found),
         when_suggested=None if then is None else _when_suggested(found, then),
         now=None if now is None else _now(found, now),
         why_not_now=found.why_not_now,
@@ -350,7 +350,7 @@ async def explanation(
     )
 
 
-def _when_suggested(found: insight.Explanation, then: insight.WhenSuggested) -> WhenSuggested:
+def _when_suggested(found: explain.Explanation, then: explain.WhenSuggested) -> WhenSuggested:
     return WhenSuggested(
         mean=None if then.mean is None else _by_name(found, then.mean),
         std=None if then.std is None else _by_name(found, then.std),
@@ -363,7 +363,7 @@ def _when_suggested(found: insight.Explanation, then: insight.WhenSuggested) -> 
     )
 
 
-def _now(found: insight.Explanation, now: insight.Now) -> Now:
+def _now(found: explain.Explanation, now: explain.Now) -> Now:
     feasible, improves = now.belief.feasible, now.belief.improves
     return Now(
         mean=_by_name(found, now.belief.mean[0]),
@@ -376,7 +376,7 @@ def _now(found: insight.Explanation, now: insight.Now) -> Now:
     )
 
 
-def _neighbours(found: insight.Explanation, nears: Sequence[insight.Near]) -> list[Neighbour]:
+def _neighbours(found: explain.Explanation, nears: Sequence[explain.Near]) -> list[Neighbour]:
     """Without those that were removed at this very moment."""
     return [
         Neighbour(
