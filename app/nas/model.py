@@ -4,7 +4,8 @@
     k     exp(−Σ_b w_b D_b), so that w_b says how much block b matters; fitted
     y     metrics, cut off below and standardised: how bad the bad ones are says nothing about the best
 
-Evaluations of one architecture are one row, the mean of n_i values, whose noise is τ / n_i.
+Evaluations of one architecture are one row, the mean of n_i values, whose noise is τ / n_i; less, where there are no
+more than N trainings of it.
 """
 
 from __future__ import annotations
@@ -33,51 +34,67 @@ BOUNDS = (-7.0, 3.0)
 MAX_ITERATIONS = 20
 
 
+@dataclass(frozen=True)
+class Row:
+    """An architecture: how often each label is there, by its place; the length of that vector; its size."""
+
+    places: list[int]
+    values: list[float]
+    length: float
+    log_size: float
+
+
 class Features:
-    """Architectures as rows; labels are numbered as they appear, so that rows made before stay as they are."""
+    """Architectures as rows; labels are numbered as they appear, so that rows made before stay as they are.
 
-    def __init__(self, problem: Problem) -> None:
+    plain: one block alone, in how many genes two differ.
+    """
+
+    def __init__(self, problem: Problem, *, plain: bool = False) -> None:
         self.problem = problem
+        self.plain = plain
         self._labels: dict[str, int] = {}
-        self._counts: dict[Genes, tuple[list[int], list[float]]] = {}
+        self._rows: dict[Genes, Row] = {}
 
-    def counts(self, genes: Genes) -> tuple[list[int], list[float]]:
-        """Places of the labels, and how often each is there."""
-        if genes not in self._counts:
+    def row(self, genes: Genes) -> Row:
+        if genes not in self._rows:
             found: dict[int, float] = {}
             for label in self.problem.space.graph(genes).labels(WL_DEPTH):
                 place = self._labels.setdefault(label, len(self._labels))
                 found[place] = found.get(place, 0.0) + 1.0
-            self._counts[genes] = (list(found), list(found.values()))
-        return self._counts[genes]
+            values = list(found.values())
+            length = float(np.sqrt(sum(value**2 for value in values)))
+            size = float(np.log(0.05 + self.problem.complexity(genes)))
+            self._rows[genes] = Row(list(found), values, length, size)
+        return self._rows[genes]
 
     def distances(self, rows: Sequence[Genes], columns: Sequence[Genes]) -> Array:
         """D, (blocks, rows, columns)."""
         a, b = np.array(rows), np.array(columns)
         n_genes = a.shape[1]
         differ = (a[:, None, :] != b[None, :, :]).astype(np.float64)
-        groups = np.array_split(np.arange(n_genes), min(n_genes, MAX_GENE_BLOCKS))
-        blocks = [differ[:, :, group].sum(axis=2) for group in groups]
-        blocks.append(self._label_distances(rows, columns))
-        sizes = [np.array([self.problem.complexity(one) for one in some]) for some in (rows, columns)]
-        logs = [np.log(0.05 + size) for size in sizes]
-        blocks.append((logs[0][:, None] - logs[1][None, :]) ** 2)
+        if self.plain:
+            return np.asarray(differ.sum(axis=2)[None], dtype=np.float64)
+        starts = [group[0] for group in np.array_split(np.arange(n_genes), min(n_genes, MAX_GENE_BLOCKS))]
+        blocks = list(np.moveaxis(np.add.reduceat(differ, starts, axis=2), 2, 0))
+        found = [[self.row(one) for one in some] for some in (rows, columns)]
+        blocks.append(self._label_distances(*found))
+        sizes = [np.array([one.log_size for one in some]) for some in found]
+        blocks.append((sizes[0][:, None] - sizes[1][None, :]) ** 2)
         return np.stack(blocks)
 
-    def _label_distances(self, rows: Sequence[Genes], columns: Sequence[Genes]) -> Array:
+    def _label_distances(self, rows: Sequence[Row], columns: Sequence[Row]) -> Array:
         """2 − 2 cosine of the counts of labels."""
-        found = [[self.counts(one) for one in some] for some in (rows, columns)]
-        matrices = [self._matrix(some) for some in found]
-        products = (matrices[0] @ matrices[1].T).toarray()  # whole numbers: the same however labels are numbered
-        lengths = [np.sqrt([sum(value**2 for value in values) for _, values in some]) for some in found]
+        products = (self._matrix(rows) @ self._matrix(columns).T).toarray()  # whole numbers: the same in any order
+        lengths = [np.array([one.length for one in some]) for some in (rows, columns)]
         cosines: Array = products / np.outer(*lengths)
         return 2.0 * (1.0 - np.minimum(cosines, 1.0))
 
-    def _matrix(self, counts: list[tuple[list[int], list[float]]]) -> scipy.sparse.csr_array:
-        ends = np.cumsum([0, *(len(places) for places, _ in counts)])
-        places = np.fromiter(itertools.chain.from_iterable(places for places, _ in counts), np.int64)
-        values = np.fromiter(itertools.chain.from_iterable(values for _, values in counts), np.float64)
-        return scipy.sparse.csr_array((values, places, ends), shape=(len(counts), len(self._labels)))
+    def _matrix(self, rows: Sequence[Row]) -> scipy.sparse.csr_array:
+        ends = np.cumsum([0, *(len(one.places) for one in rows)])
+        places = np.fromiter(itertools.chain.from_iterable(one.places for one in rows), np.int64)
+        values = np.fromiter(itertools.chain.from_iterable(one.values for one in rows), np.float64)
+        return scipy.sparse.csr_array((values, places, ends), shape=(len(rows), len(self._labels)))
 
 
 @dataclass(frozen=True)
@@ -89,6 +106,7 @@ class Model:
     weights: Array  # log w, then log τ
     mean: float
     amplitude: float
+    K: Array
     L: Array
     alpha: Array
     centre: float
@@ -101,7 +119,13 @@ class Model:
 
     def predict(self, genes: Sequence[Genes]) -> tuple[Array, Array]:
         """Mean and standard deviation of the metric, without the noise of an evaluation."""
-        K = np.exp(-np.tensordot(np.exp(self.weights[:-1]), self.features.distances(genes, self.genes), axes=1))
+        return self._posterior(_kernel(self.weights, self.features.distances(genes, self.genes)))
+
+    def known(self) -> tuple[Array, Array]:
+        """The same of what it was fitted on."""
+        return self._posterior(self.K)
+
+    def _posterior(self, K: Array) -> tuple[Array, Array]:
         v = scipy.linalg.solve_triangular(self.L, K.T, lower=True)
         variance = np.maximum(self.amplitude * (1.0 - np.sum(v**2, axis=0)), 1e-12)
         return self.centre + self.scale * (self.mean + K @ self.alpha), self.scale * np.sqrt(variance)
@@ -120,8 +144,8 @@ def fit(features: Features, summary: Summary, start: Array | None = None) -> Mod
     prior_scale = np.array([WEIGHT_PRIOR[1]] * n_blocks + [NOISE_PRIOR[1]])
 
     def solved(theta: Array) -> tuple[Array, Array, Array, float, float]:
-        K = np.exp(-np.tensordot(np.exp(theta[:-1]), D, axes=1))
-        L = scipy.linalg.cholesky(K + np.diag(np.exp(theta[-1]) / summary.counts + JITTER), lower=True)
+        K = _kernel(theta, D)
+        L = scipy.linalg.cholesky(K + np.diag(np.exp(theta[-1]) * summary.noise + JITTER), lower=True)
         ones = scipy.linalg.cho_solve((L, True), np.ones(n))
         mean = float(ones @ y / ones.sum())
         alpha = scipy.linalg.cho_solve((L, True), y - mean)
@@ -134,7 +158,7 @@ def fit(features: Features, summary: Summary, start: Array | None = None) -> Mod
         inverse = scipy.linalg.cho_solve((L, True), np.eye(n))
         outer = inverse - np.outer(alpha, alpha) / amplitude
         slopes = [-0.5 * np.exp(theta[b]) * float(np.sum(outer * K * D[b])) for b in range(n_blocks)]
-        slopes.append(0.5 * np.exp(theta[-1]) * float(np.sum(np.diag(outer) / summary.counts)))
+        slopes.append(0.5 * np.exp(theta[-1]) * float(np.sum(np.diag(outer) * summary.noise)))
         away = (theta - prior_mean) / prior_scale
         return value + 0.5 * float(away @ away), np.array(slopes) + away / prior_scale
 
@@ -143,20 +167,24 @@ def fit(features: Features, summary: Summary, start: Array | None = None) -> Mod
         found = scipy.optimize.minimize(loss, theta, jac=True, method="L-BFGS-B", bounds=[BOUNDS] * len(theta),
                          options={"maxiter": MAX_ITERATIONS})  # fmt: skip
         theta = found.x
-    _, L, alpha, mean, amplitude = solved(theta)
-    return Model(features, summary.genes, theta, mean, amplitude, L, alpha, centre, scale)
+    K, L, alpha, mean, amplitude = solved(theta)
+    return Model(features, summary.genes, theta, mean, amplitude, K, L, alpha, centre, scale)
 
 
 def condition(features: Features, summary: Summary, weights: Array) -> Model:
     """The process with weights that were fitted before."""
     y, centre, scale = standardised(summary.means)
-    K = np.exp(-np.tensordot(np.exp(weights[:-1]), features.distances(summary.genes, summary.genes), axes=1))
-    L = scipy.linalg.cholesky(K + np.diag(np.exp(weights[-1]) / summary.counts + JITTER), lower=True)
+    K = _kernel(weights, features.distances(summary.genes, summary.genes))
+    L = scipy.linalg.cholesky(K + np.diag(np.exp(weights[-1]) * summary.noise + JITTER), lower=True)
     ones = scipy.linalg.cho_solve((L, True), np.ones(len(y)))
     mean = float(ones @ y / ones.sum())
     alpha = scipy.linalg.cho_solve((L, True), y - mean)
     amplitude = max(float((y - mean) @ alpha) / len(y), 1e-6)
-    return Model(features, summary.genes, weights, mean, amplitude, L, alpha, centre, scale)
+    return Model(features, summary.genes, weights, mean, amplitude, K, L, alpha, centre, scale)
+
+
+def _kernel(weights: Array, D: Array) -> Array:
+    return np.asarray(np.exp(-np.tensordot(np.exp(weights[:-1]), D, axes=1)), dtype=np.float64)
 
 
 def standardised(values: Array) -> tuple[Array, float, float]:

@@ -46,8 +46,8 @@ class Problem:
     count: Callable[[Genes], float]
     parameters: Callable[[Genes], float]
     penalty: float = 0.0
-    #: Different trainings that one architecture may have; None: as many as one likes.
-    max_repeats: int | None = None
+    #: How many trainings there are of an architecture, all in all; None: as many as one likes.
+    trainings: Callable[[Genes], int | None] = lambda genes: None
     #: The only architectures there are; None: all of the space.
     table: Collection[Genes] | None = None
     #: Spread over the front of metric against complexity, instead of going for one reward.
@@ -142,11 +142,16 @@ class Summary:
 
     genes: list[Genes]
     means: np.ndarray[tuple[int], np.dtype[np.float64]]
-    counts: np.ndarray[tuple[int], np.dtype[np.int64]]
+    #: The variance of each mean, in those of one training.
+    noise: np.ndarray[tuple[int], np.dtype[np.float64]]
 
     @classmethod
-    def of(cls, told: Sequence[Told]) -> Summary:
-        """Of finite values at the most epochs that an architecture came to."""
+    def of(cls, told: Sequence[Told], trainings: Callable[[Genes], int | None] = lambda genes: None) -> Summary:
+        """Of finite values at the most epochs that an architecture came to.
+
+        Of N trainings that there are, the mean of n is off by the noise of one times 1/n (1 − n/N): once all were seen,
+        theirs is known.
+        """
         values: dict[Genes, dict[int, list[float]]] = {}
         for one in told:
             if one.value is not None:
@@ -154,6 +159,10 @@ class Summary:
         last = {genes: found[max(found)] for genes, found in values.items()}
         return cls(
             list(last),
-            np.array([float(np.mean(one)) for one in last.values()]),
-            np.array([len(one) for one in last.values()], dtype=np.int64),
+            np.array([sum(one) / len(one) for one in last.values()]),
+            np.array([_noise(len(one), trainings(genes)) for genes, one in last.items()]),
         )
+
+
+def _noise(n: int, most: int | None) -> float:
+    return 1.0 / n if most is None else max(0.0, 1.0 / n - 1.0 / most)

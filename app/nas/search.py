@@ -94,9 +94,9 @@ def beliefs(
     """The evaluated architectures, with posterior mean and deviation of the metric of each."""
     finished = [one for one in told if not one.is_pending]
     most = max((one.epochs or 0 for one in finished if one.value is not None), default=0)
-    summary = Summary.of([one for one in finished if (one.epochs or 0) == most])
+    summary = Summary.of([one for one in finished if (one.epochs or 0) == most], problem.trainings)
     if len(summary.genes) < LEAST_FOR_MODEL:
         return summary, summary.means, np.zeros(len(summary.means))
     model = model_of(problem, [one for one in finished if (one.epochs or 0) == most], Memory())
-    means, deviations = model.predict(summary.genes)
+    means, deviations = model.known()
     return summary, means, deviations

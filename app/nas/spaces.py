@@ -92,7 +92,11 @@ class Space(ABC):
         return "-".join(map(str, self.canonical(genes)))
 
     def sample(self, rng: np.random.Generator) -> Genes:
-        return self.canonical(tuple(rng.integers(self.choices).tolist()))
+        return self.samples(rng, 1)[0]
+
+    def samples(self, rng: np.random.Generator, n: int) -> list[Genes]:
+        drawn = rng.integers(self.choices, size=(n, len(self.choices))).tolist()
+        return [self.canonical(tuple(row)) for row in drawn]
 
     def mutate(self, genes: Genes, rng: np.random.Generator) -> Genes:
         """Another value for one gene."""

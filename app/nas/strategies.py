@@ -7,6 +7,7 @@ Gaussian process that also sees Weisfeiler-Lehman labels), `halving` (asynchrono
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
@@ -25,6 +26,8 @@ CLIMBED = 8
 MAX_NEIGHBOURS = 60
 #: Evaluations between two fits of the model's weights, as a share of what there is.
 REFIT_SHARE = 0.08
+#: Of so many proposals one is the plain model's.
+PLAIN_EVERY = 4
 #: Of what lies under the front, the part that counts: from this quantile of the metrics on.
 FRONT_QUANTILE = 0.1
 #: Draws of a mutation before a random architecture is taken instead.
@@ -73,9 +76,9 @@ def _wrong(name: str, detail: str) -> Invalid:
 class Memory:
     """What a search need not compute twice. Proposals are the same without it, only later."""
 
-    features: Features | None = None
-    #: Weights by the number of evaluations that they were fitted on.
-    weights: dict[int, Array] = field(default_factory=dict)
+    #: By whether they are plain, and the weights by the number of evaluations that they were fitted on.
+    features: dict[bool, Features] = field(default_factory=dict)
+    weights: dict[tuple[bool, int], Array] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -102,9 +105,7 @@ class Situation:
         return self.again() if genes is None else Task(genes, epochs=self.epochs, why="random")
 
     def again(self) -> Task:
-        trained: dict[Genes, int] = {}
-        for one in self.told:
-            trained[one.genes] = trained.get(one.genes, 0) + 1
+        trained = Counter(one.genes for one in self.told)
         genes = min(trained, key=lambda one: trained[one])
         return Task(genes, trained[genes], self.epochs, "nothing new is left")
 
@@ -149,12 +150,16 @@ def local_search(here: Situation) -> Task:
 
 
 def gp(here: Situation) -> Task:
-    """The architecture, new or tried before, whose evaluation is expected to teach most about the best."""
+    """The architecture, new or tried before, whose evaluation is expected to teach most about the best.
+
+    Two models take turns. The one that learns which genes, labels and sizes matter can be sure of something wrong: that
+    a whole family is bad, of which it then tries no more. The plain one doubts whatever is far from what was tried.
+    """
     finished = [one for one in here.told if not one.is_pending]
-    summary = Summary.of(finished)
+    summary = Summary.of(finished, here.problem.trainings)
     if len(here.told) < here.strategy.initial or len(summary.genes) < 2:
         return here.fresh()
-    model = model_of(here.problem, finished, here.memory)
+    model = model_of(here.problem, finished, here.memory, plain=len(here.told) % PLAIN_EVERY == PLAIN_EVERY - 1)
     pending = [one for one in here.told if one.is_pending]
     if pending:
         summary, model = _believed(here, summary, model, pending)
@@ -162,7 +167,7 @@ def gp(here: Situation) -> Task:
     if not candidates:
         return here.again()
     mean, deviation = model.predict(candidates)
-    tried_mean, tried_deviation = model.predict(summary.genes)
+    tried_mean, tried_deviation = model.known()
     if here.problem.front:
         return _for_the_front(here, candidates, (mean, deviation), (summary.genes, tried_mean))
     cost = here.problem.penalty * np.array([here.problem.complexity(one) for one in candidates])
@@ -173,7 +178,8 @@ def gp(here: Situation) -> Task:
     again = _gains_of_repeats(here, summary, rewards, tried_deviation, model)
     if again.max() > gains.max():
         place = int(again.argmax())
-        return Task(summary.genes[place], _trainings(here, summary.genes[place]), here.epochs, "confirmation")
+        genes = summary.genes[place]
+        return Task(genes, sum(one.genes == genes for one in here.told), here.epochs, "confirmation")
     return Task(candidates[int(gains.argmax())], epochs=here.epochs, why="model")
 
 
@@ -193,30 +199,27 @@ def _gains_of_repeats(here: Situation, summary: Summary, rewards: Array, deviati
     second, first = np.sort(rewards)[-2:]
     others = np.where(rewards == first, second, first)
     gains = knowledge_gain(rewards, deviation, model.noise, others)
-    most = here.problem.max_repeats
-    is_left = [most is None or _trainings(here, genes) < most for genes in summary.genes]
+    trained = Counter(one.genes for one in here.told)
+    there_are = [here.problem.trainings(genes) for genes in summary.genes]
+    is_left = [most is None or trained[genes] < most for genes, most in zip(summary.genes, there_are, strict=True)]
     return np.where(is_left, gains, -1.0)
 
 
-def _trainings(here: Situation, genes: Genes) -> int:
-    return sum(one.genes == genes for one in here.told)
-
-
-def model_of(problem: Problem, finished: Sequence[Told], memory: Memory) -> Model:
+def model_of(problem: Problem, finished: Sequence[Told], memory: Memory, *, plain: bool = False) -> Model:
     """The model of these evaluations.
 
     Weights are those that the first so many of them give, a number that grows by a share: fits are rare, and a search
     that was interrupted goes on as if it had not been.
     """
-    if memory.features is None:
-        memory.features = Features(problem)
+    features = memory.features.setdefault(plain, Features(problem, plain=plain))
     fitted_at = len(finished)
     step = 2
     while step <= len(finished):
         fitted_at, step = step, max(step + 1, int(np.ceil(step * (1.0 + REFIT_SHARE))))
-    if fitted_at not in memory.weights:
-        memory.weights[fitted_at] = fit(memory.features, Summary.of(finished[:fitted_at])).weights
-    return condition(memory.features, Summary.of(finished), memory.weights[fitted_at])
+    if (plain, fitted_at) not in memory.weights:
+        summary = Summary.of(finished[:fitted_at], problem.trainings)
+        memory.weights[plain, fitted_at] = fit(features, summary).weights
+    return condition(features, Summary.of(finished, problem.trainings), memory.weights[plain, fitted_at])
 
 
 def _believed(here: Situation, summary: Summary, model: Model, pending: Sequence[Told]) -> tuple[Summary, Model]:
@@ -226,7 +229,7 @@ def _believed(here: Situation, summary: Summary, model: Model, pending: Sequence
         return summary, model
     expected, _ = model.predict(new)
     believed = Summary(
-        [*summary.genes, *new], np.append(summary.means, expected), np.append(summary.counts, [1] * len(new))
+        [*summary.genes, *new], np.append(summary.means, expected), np.append(summary.noise, [1.0] * len(new))
     )
     return believed, condition(model.features, believed, model.weights)
 
@@ -234,10 +237,8 @@ def _believed(here: Situation, summary: Summary, model: Model, pending: Sequence
 def _candidates(here: Situation, summary: Summary, model: Model) -> list[Genes]:
     """Untried ones: at random, advised, and one step from the best."""
     problem, rng, seen = here.problem, here.rng, here.seen
-    found: dict[Genes, None] = {}
-    for _ in range(RANDOM_CANDIDATES):
-        found[problem.space.sample(rng)] = None
-    mean, _ = model.predict(summary.genes)
+    found = dict.fromkeys(problem.space.samples(rng, RANDOM_CANDIDATES))
+    mean, _ = model.known()
     rewards = [problem.reward(genes, value) for genes, value in zip(summary.genes, mean, strict=True)]
     tops = [summary.genes[i] for i in np.argsort(rewards)[::-1][:CLIMBED]]
     if problem.front:

@@ -168,12 +168,13 @@ class Lookup:
             raise Invalid("max_parameters needs the column `parameters`, which the table has not")
         counts = self.measures.get(measure, np.zeros(len(self.values)))
         sizes = self.measures.get("parameters", np.zeros(len(self.values)))
+        n_trainings = (~np.isnan(self.values)).sum(axis=1)
         return Problem(
             self.space,
             count=lambda genes: float(counts[self.rows[genes]]),
             parameters=lambda genes: float(sizes[self.rows[genes]]),
             penalty=penalty,
-            max_repeats=int((~np.isnan(self.values)).sum(axis=1).max()),
+            trainings=lambda genes: int(n_trainings[self.rows[genes]]),
             table=self.rows,
             front=front,
         )

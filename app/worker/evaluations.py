@@ -42,4 +42,5 @@ def task_of(problem: Problem, task: Task) -> dict[str, Any]:
         "complexity": problem.complexity(genes),
         "count": problem.count(genes),
         "parameters": problem.parameters(genes),
+        "trainings": problem.trainings(genes),
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 from app.errors import Invalid
 from app.nas.front import expected_hypervolume_gain, hypervolume, non_dominated
 from app.nas.problem import Problem, Task, Told
-from app.nas.search import Settings, front, propose_number, recommend, search
+from app.nas.search import Settings, beliefs, front, propose_number, recommend, search
 from app.nas.spaces import Genes, space_from_json
 from app.nas.strategies import NAMES, Memory, Strategy
 
@@ -95,6 +96,22 @@ def test_a_higher_penalty_recommends_a_smaller_network_without_another_search() 
     complexities = [problem().complexity(one.genes) for one in shown]
     assert complexities == sorted(complexities)
     assert [one.mean for one in shown] == sorted(one.mean for one in shown)
+
+
+def test_where_all_trainings_there_are_were_seen_the_mean_is_known() -> None:
+    """Of two that have the same mean of two trainings, one is known by them, as there are no more."""
+    cells = [SPACE.sample(np.random.default_rng(seed)) for seed in range(12)]
+    told = [Told(genes, repeat, None, noisy(Task(genes, repeat))) for genes in cells for repeat in range(2)]
+    here = replace(problem(), trainings=lambda genes: 2 if genes == cells[0] else None)
+    summary, means, deviations = beliefs(here, told)
+    assert (means[0], deviations[0]) == (pytest.approx(summary.means[0], abs=1e-4), pytest.approx(0.0, abs=1e-4))
+    assert min(deviations[1:]) > 1e-3
+
+
+def test_no_more_trainings_are_asked_for_than_there_are() -> None:
+    few = replace(problem(), trainings=lambda genes: 3, table=set(SPACE.neighbours((3, 3, 3, 3, 3, 3))))
+    told = search(few, Settings(Strategy("gp"), 6, 2 * len(few.table or ())), noisy)
+    assert max(Counter(one.genes for one in told).values()) in (2, 3)
 
 
 def test_advised_architectures_are_tried_first() -> None:
