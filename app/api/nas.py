@@ -17,6 +17,7 @@ from app.api.forward import forward
 from app.api.jobs import JobName, JobOut, add_common_routes, address_of
 from app.api.wire import After, Answer, Body, Limit, Page, Time, cursor, read_cursor
 from app.db import artefacts, engine, jobs, uploads
+from app.db.jobs import OpenJob
 from app.db.keys import Caller
 from app.db.session import Store
 from app.db.tables import Job, JobLine, Upload
@@ -30,7 +31,8 @@ from app.nas.strategies import NAMES
 from app.nas.table import Lookup
 from app.nas.weights import ONNX_FILE
 from app.services import inspect_search, outsource, submit
-from app.services.examples import shape_of
+from app.services.basis import settle
+from app.services.examples import shape_of, source_of
 from app.services.inspect_search import Found
 
 router = router_of("/v1/nas", tags=["architecture search"])
@@ -86,6 +88,10 @@ class NewSearch(Body):
     evaluator: Evaluator
     reward: Reward = Field(default_factory=Reward)
     budget: Budget = Field(default_factory=Budget)
+    warm_start: Annotated[
+        Literal["auto", "off"] | Annotated[list[Annotated[str, Field(pattern=NAME_PATTERN)]], Field(max_length=8)],
+        Field(description="Start from what earlier searches over the same space found best: auto, off, or their names"),
+    ] = "off"
     seed: Annotated[int, Field(ge=0, le=2**53)] = 0
 
     model_config = ConfigDict(
@@ -108,7 +114,16 @@ class NewSearch(Body):
         """With every setting in it, so that the same search said differently is the same."""
         said = self.model_dump(exclude={"name"})
         plan = Plan.of(said)
+        if said["warm_start"] == "off":  # as in the bodies of searches that older versions took
+            del said["warm_start"]
         return {**said, "space": plan.space.to_json(), "strategy": plan.strategy.to_json()}
+
+
+class Lent(Answer):
+    """An architecture that is tried first, since it was among the best of an earlier search."""
+
+    key: str
+    search: str
 
 
 class SearchOut(JobOut):
@@ -117,11 +132,14 @@ class SearchOut(JobOut):
     evaluator: dict[str, Any]
     reward: dict[str, Any]
     budget: dict[str, Any]
+    warm_start: str | list[str] = "off"
     seed: int
+    lent: Annotated[list[Lent], Field(description="What earlier searches put first, settled at submission")]
 
     @classmethod
     def of(cls, job: Job, log: list[JobLine] | None = None) -> SearchOut:
-        return cls(**cls.fields_of(job, log), **job.body)
+        lent = [] if job.basis is None else job.basis["lent"]
+        return cls(**cls.fields_of(job, log), **job.body, lent=lent)
 
 
 @router.post("/searches", status_code=202, summary="Submit a search", responses={200: {"model": SearchOut}})
@@ -133,11 +151,17 @@ def submit_search(body: NewSearch, caller: CallerDep, store: StoreDep, once: Onc
     whole = body.whole()
     check(store, caller, Plan.of(whole))
     address = address_of(caller, KIND, body.name or submit.new_name(KIND))
-    beside = outsource.begin if body.evaluator.name == "external" else submit.nothing
-    submitted = submit.submit(store, address, whole, engine.LIGHT, once, beside)
+    submitted = submit.submit(store, address, whole, engine.LIGHT, once, _beside)
     response.status_code = 202 if submitted.created else 200
     response.headers["Location"] = f"/v1/nas/searches/{submitted.job.name}"
     return SearchOut.of(submitted.job)
+
+
+def _beside(here: OpenJob) -> None:
+    """What a new search needs in the transaction that makes it."""
+    settle(here)
+    if here.job.body["evaluator"]["name"] == "external":
+        outsource.begin(here)
 
 
 def check(store: Store, caller: Caller, plan: Plan) -> None:
@@ -151,7 +175,10 @@ def check(store: Store, caller: Caller, plan: Plan) -> None:
         lookup = Lookup.of(load_table(store, caller, plan.evaluator["table"]), plan.space)
         plan.problem_of_table(lookup).check()
     else:
-        plan.problem_of_networks(*shape_of(store, caller.project_id, plan.evaluator)).check()
+        with store.read(caller.project_id) as session:
+            source = source_of(session, caller.project_id, plan.evaluator)
+            shape, n_classes = shape_of(session, caller.project_id, plan.evaluator, source)
+        plan.problem_of_networks(shape, n_classes).check()
 
 
 def load_table(store: Store, caller: Caller, name: str) -> tables.Table:

@@ -7,7 +7,7 @@ goes on with its work, writes nothing any more: its attempt is not the row's.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -172,6 +172,12 @@ def unfinished_of(session: Session, project_id: int, kind: str) -> Sequence[Job]
     return session.scalars(
         select(Job).where(Job.project_id == project_id, Job.kind == kind, Job.state.in_(UNFINISHED))
     ).all()
+
+
+def finished_of(session: Session, project_id: int, kind: str) -> Iterator[Job]:
+    """Those that are over, whatever ended them, the newest first."""
+    query = select(Job).where(Job.project_id == project_id, Job.kind == kind, Job.state.not_in(UNFINISHED))
+    yield from session.scalars(query.order_by(Job.id.desc()).execution_options(yield_per=20))
 
 
 def open_ones(session: Session, project_id: int) -> Sequence[Job]:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from alembic.config import Config
 
 #: The last of the scripts.
-HEAD = "0010"
+HEAD = "0011"
 SCRIPTS = Path(__file__).resolve().parents[2] / "migrations"
 #: One number for all: whoever migrates a PostgreSQL database holds this advisory lock.
 _LOCK = 7_151_201_907

@@ -473,6 +473,8 @@ class Job(Base):
     kind: Mapped[str] = mapped_column(String(32))
     name: Mapped[str] = mapped_column(String(128))
     body: Mapped[dict[str, Any]]
+    #: What was settled when it was submitted, and stays so whatever is uploaded or searched later; null in older rows.
+    basis: Mapped[dict[str, Any] | None]
     #: Of the engine; see `app.db.engine`.
     queue: Mapped[str] = mapped_column(String(16))
     state: Mapped[str] = mapped_column(String(16))

@@ -1,10 +1,15 @@
-"""Examples: what a search's networks are made for, by the name of a dataset; a bundled one comes before an uploaded."""
+"""Examples: what a search's networks are made for, by the name of a dataset; an uploaded one comes before a bundled.
+
+Which one a name meant is settled when a search is submitted: an upload under a bundled name changes none that is there.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
+
+from sqlalchemy.orm import Session
 
 from app.db import artefacts, uploads
 from app.db.adaptations import DATASET
@@ -16,29 +21,41 @@ from app.nas.network import Shape
 
 #: Datasets whose examples a process keeps.
 SPLITS_KEPT = 2
+#: In place of an artefact's id.
+BUNDLE = "bundled"
 
 
-def shape_of(store: Store, project_id: int, evaluator: Mapping[str, Any]) -> tuple[Shape, int]:
+def source_of(session: Session, project_id: int, evaluator: Mapping[str, Any]) -> str | None:
+    """BUNDLE, the artefact of the dataset that its name means now, or nothing, where no examples are needed.
+
+    Raises: DatasetNotFound, Invalid.
+    """
+    name = evaluator["dataset"]
+    if evaluator["name"] == "table" or evaluator.get("shape") is not None:
+        return None
+    if name in BUNDLED and uploads.find(session, project_id, DATASET, name) is None:
+        return BUNDLE
+    return _upload(session, project_id, name).artefact_id
+
+
+def shape_of(session: Session, project_id: int, evaluator: Mapping[str, Any], source: str | None) -> tuple[Shape, int]:
     """Of one example, and how many classes there are.  Raises: DatasetNotFound, Invalid."""
     if evaluator.get("shape") is not None:
         return tuple(evaluator["shape"]), int(evaluator["classes"])
-    if evaluator["dataset"] in BUNDLED:
+    if source == BUNDLE:
         return BUNDLED[evaluator["dataset"]]
-    summary = _upload(store, project_id, evaluator["dataset"]).summary
+    summary = _upload(session, project_id, evaluator["dataset"]).summary
     shape = tuple(int(one) for one in summary["shape"])
     return (*shape, 1) if len(shape) == 2 else shape, int(summary["classes"])
 
 
-def split_for(store: Store, project_id: int, evaluator: Mapping[str, Any]) -> Split:
-    """The examples in their three parts.  Raises: DatasetNotFound, Invalid."""
-    if evaluator["dataset"] in BUNDLED:
-        return _digits()
-    return _uploaded(store, project_id, _upload(store, project_id, evaluator["dataset"]).artefact_id)
+def split_for(store: Store, project_id: int, source: str) -> Split:
+    """The examples in their three parts.  Raises: Invalid."""
+    return _digits() if source == BUNDLE else _uploaded(store, project_id, source)
 
 
-def _upload(store: Store, project_id: int, name: str) -> Upload:
-    with store.read(project_id) as session:
-        upload = uploads.get(session, project_id, DATASET, name)
+def _upload(session: Session, project_id: int, name: str) -> Upload:
+    upload = uploads.get(session, project_id, DATASET, name)
     if upload.summary["kind"] != "classification":
         raise _wrong(f"the dataset {name!r} holds tasks of regression, and a search trains networks that tell classes")
     if upload.summary["smallest_class"] < LEAST_EXAMPLES:

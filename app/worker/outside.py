@@ -6,7 +6,7 @@ from app.db import jobs
 from app.db.jobs import OpenJob
 from app.nas.plan import Plan
 from app.nas.problem import Problem, Told
-from app.nas.search import propose_number
+from app.nas.search import Settings, propose_number
 from app.nas.strategies import Memory
 from app.services import outsource
 from app.worker.evaluations import n_done, task_of, told_of
@@ -16,12 +16,12 @@ from app.worker.unit import Unit
 LOOK_SECONDS = 0.25
 
 
-def evaluated(unit: Unit, plan: Plan, problem: Problem) -> list[Told]:
+def evaluated(unit: Unit, plan: Plan, settings: Settings, problem: Problem) -> list[Told]:
     """All evaluations, in order; those that were under way when the time was up are pending.
 
     Raises: Ended; StudyNotFound, if somebody deleted the study.
     """
-    settings, memory = plan.settings(), Memory()
+    memory = Memory()
     unit.within(_alive)
     while True:
         seen = unit.look(outsource.revision)

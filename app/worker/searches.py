@@ -8,18 +8,22 @@ those up to n − parallel are finished.
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from app.db import artefacts, uploads
+from app.db.jobs import OpenJob
 from app.db.session import Store
-from app.nas.network import Network
+from app.nas.data import Split
+from app.nas.network import Network, Shape
 from app.nas.plan import Plan
 from app.nas.problem import Problem, Told
-from app.nas.search import Recommended, propose_number, recommend
+from app.nas.search import Recommended, Settings, propose_number, recommend
 from app.nas.strategies import Memory
 from app.nas.table import Lookup, Table, read
+from app.services.basis import basis_of
 from app.services.examples import shape_of, split_for
 from app.worker import outside
 from app.worker.evaluations import FINISHED, n_done, task_of, told_of
@@ -44,7 +48,7 @@ def run(unit: Unit) -> Done:
 def _on_table(unit: Unit, plan: Plan) -> Done:
     table = load_table(unit.store, unit.project_id, plan.evaluator["table"])
     lookup = Lookup.of(table, plan.space)
-    problem, settings, memory = plan.problem_of_table(lookup), plan.settings(), Memory()
+    problem, settings, memory = plan.problem_of_table(lookup), _settings(unit, plan), Memory()
     told = told_of(unit.parts())
     while len(told) < plan.evaluations and not _is_over(plan, unit):
         batch = []
@@ -70,8 +74,8 @@ def load_table(store: Store, project_id: int, name: str) -> Table:
 
 
 def _on_data(unit: Unit, plan: Plan) -> Done:
-    shape, n_classes = shape_of(unit.store, unit.project_id, plan.evaluator)
-    problem, settings, memory = plan.problem_of_networks(shape, n_classes), plan.settings(), Memory()
+    shape, n_classes = unit.look(_shape)
+    problem, settings, memory = plan.problem_of_networks(shape, n_classes), _settings(unit, plan), Memory()
     parts = unit.parts()
     while True:
         first_open = n_done(parts)
@@ -104,7 +108,7 @@ def _trained_again(unit: Unit, plan: Plan, problem: Problem, best: Recommended, 
     from app.nas.exported import to_onnx  # here: only this takes JAX and ONNX
     from app.nas.train import train
 
-    split = split_for(unit.store, unit.project_id, plan.evaluator)
+    split = _split(unit)
     outcome = train(
         network,
         split,
@@ -132,7 +136,7 @@ def run_part(unit: Unit) -> dict[str, Any]:
     from app.nas.train import train  # here: only this takes JAX
 
     plan = Plan.of(unit.body)
-    split = split_for(unit.store, unit.project_id, plan.evaluator)
+    split = _split(unit)
     assert unit.number is not None  # noqa: S101  (it is a part)
     started_at = time.process_time()
     epochs = unit.task["epochs"]
@@ -156,14 +160,26 @@ def _seed(seed: int, number: int) -> int:
 
 
 def _outside(unit: Unit, plan: Plan) -> Done:
-    problem = plan.problem_of_networks(*shape_of(unit.store, unit.project_id, plan.evaluator))
-    told = outside.evaluated(unit, plan, problem)
+    problem = plan.problem_of_networks(*unit.look(_shape))
+    told = outside.evaluated(unit, plan, _settings(unit, plan), problem)
     n_told = sum(not one.is_pending for one in told)
     best = recommend(problem, told)
     return Done({"evaluations": n_told, "best": None if best is None else _answer(problem, best), "model": None})
 
 
 # --- what all have ----------------------------------------------------------------------------------------------
+
+
+def _settings(unit: Unit, plan: Plan) -> Settings:
+    return replace(plan.settings(), advised=unit.look(basis_of).advised)
+
+
+def _shape(here: OpenJob) -> tuple[Shape, int]:
+    return shape_of(here.session, here.job.project_id, here.job.body["evaluator"], basis_of(here).examples)
+
+
+def _split(unit: Unit) -> Split:
+    return split_for(unit.store, unit.project_id, str(unit.look(basis_of).examples))
 
 
 def _is_over(plan: Plan, unit: Unit) -> bool:

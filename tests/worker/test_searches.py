@@ -99,7 +99,19 @@ def test_a_search_on_a_table_is_what_the_search_function_gives(api: Api, client:
     assert page[0]["key"] == done["result"]["best"]["key"]
     svg = client.get(f"/v1/nas/searches/one/architectures/{page[0]['key']}/drawing")
     assert svg.headers["content-type"] == "image/svg+xml"
+    warm = submit(
+        api, **on_table(name="two", warm_start="auto", strategy={"name": "random"}, budget={"evaluations": 6})
+    )
+    assert warm["lent"][0] == {"search": "one", "key": max(page, key=mean_of)["key"]}
+    assert finished(api, running, "two")["state"] == "succeeded"
+    page = api.call("GET", "/v1/nas/searches/two/architectures", status=200)["items"]
+    keys = {one["number"]: item["key"] for item in page for one in item["evaluations"]}
+    assert [keys[number] for number in range(1, 6)] == [one["key"] for one in warm["lent"]]
     assert client.delete("/v1/nas/tables/cells").status_code == 204
+
+
+def mean_of(item: dict[str, Any]) -> float:
+    return float(np.mean([one["value"] for one in item["evaluations"]]))
 
 
 def test_the_penalty_is_changed_after_the_search(api: Api, client: TestClient, running: Worker) -> None:
