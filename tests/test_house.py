@@ -58,6 +58,7 @@ PARTS = {
     "stopping",
     "turns",
     "due",
+    "examples",
     "learning",
     "priors",
     "seen",
