@@ -32,8 +32,8 @@ $(READY): $(VENV)/.locked pyproject.toml clients/python/pyproject.toml
 	$(BIN)/python -m compileall -q app migrations clients/python/metatune # as pip does: no start waits for the compiler
 	@touch $@
 
-test: $(READY)  ## run every test
-	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal $(ARGS)
+test: $(READY)  ## run every test, three at a time on two cores: many wait for disks and servers
+	$(BIN)/python -m pytest --numprocesses 3 --dist worksteal $(ARGS)
 
 test-fast: $(READY)  ## run the tests that take no more than a few seconds each
 	$(BIN)/python -m pytest -m "not slow" $(ARGS)
