@@ -39,7 +39,7 @@ STRATEGIES = {
     "gp, front": Strategy("gp", front=True),
 }
 #: The front's corner: the accuracy of this quantile of the table, at the most parameters.
-CORNER_QUANTILE = 0.25
+CORNER_QUANTILE = 0.5
 
 
 def table(name: str) -> Table:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from app.errors import FieldError, Invalid, NotAvailableYet
-from app.nas.network import Shape
+from app.errors import FieldError, Invalid
+from app.nas.network import Network, Shape
 from app.nas.problem import Problem
 from app.nas.search import Settings
 from app.nas.spaces import Space, space_from_json
@@ -40,11 +40,6 @@ class Plan:
             raise _wrong("/evaluator/shape", f"is for the evaluator external; {name} knows its examples")
         if strategy.name == "halving" and name == "table":
             raise _wrong("/strategy/name", "halving stops trainings early, and a table has only finished ones")
-        if reward["complexity"] == "latency" and name != "table":
-            raise NotAvailableYet(
-                "the complexity 'latency' is not available yet but for tables; there are parameters, flops",
-                errors=[FieldError("/reward/complexity", "is not available yet")],
-            )
         return cls(
             space=space_from_json(body["space"]),
             strategy=strategy,
@@ -63,9 +58,13 @@ class Plan:
         epochs = self.evaluator.get("epochs") if name == "train" or (name == "external" and halves) else None
         return Settings(self.strategy, self.seed, self.evaluations, self.parallel, epochs)
 
-    def problem_of_networks(self, shape: Shape, n_classes: int) -> Problem:
+    def problem_of_networks(
+        self, shape: Shape, n_classes: int, latency: Callable[[Network], float] = Network.parameters
+    ) -> Problem:
+        """`latency`: how long a network takes; parameters stand for it where nothing is timed."""
+        measure = {"parameters": Network.parameters, "flops": Network.flops, "latency": latency}[self.measure]
         return Problem.of_networks(
-            self.space, shape, n_classes, measure=self.measure, penalty=self.penalty, front=self.strategy.front
+            self.space, shape, n_classes, measure=measure, penalty=self.penalty, front=self.strategy.front
         )
 
     def problem_of_table(self, lookup: Lookup) -> Problem:

@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 
 from app.errors import Invalid
-from app.nas.network import Shape
+from app.nas.network import Network, Shape
 from app.nas.spaces import MAX_DRAWS, Genes, Space
 
 #: Rounds over all genes in which the smallest and the largest network are looked for.
@@ -40,7 +40,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Problem:
-    """`count` is a network's parameters or FLOPs, `parameters` what `max_parameters` limits."""
+    """`count` is a network's parameters, FLOPs or milliseconds, `parameters` what `max_parameters` limits."""
 
     space: Space
     count: Callable[[Genes], float]
@@ -56,21 +56,28 @@ class Problem:
 
     @classmethod
     def of_networks(
-        cls, space: Space, input_shape: Shape, n_classes: int, *, measure: str, penalty: float, front: bool = False
+        cls,
+        space: Space,
+        input_shape: Shape,
+        n_classes: int,
+        *,
+        measure: Callable[[Network], float],
+        penalty: float,
+        front: bool = False,
     ) -> Problem:
         """Counted on the networks that would be trained.  Raises: Invalid, if they do not fit the examples."""
-        counts: dict[Genes, tuple[int, int]] = {}
+        counts: dict[Genes, tuple[float, int]] = {}
 
-        def counted(genes: Genes) -> tuple[int, int]:
+        def counted(genes: Genes) -> tuple[float, int]:
             if genes not in counts:
                 network = space.network(genes, input_shape, n_classes)
-                counts[genes] = (network.parameters(), network.flops())
+                counts[genes] = (measure(network), network.parameters())
             return counts[genes]
 
         return cls(
             space,
-            count=lambda genes: counted(genes)[measure == "flops"],
-            parameters=lambda genes: counted(genes)[0],
+            count=lambda genes: counted(genes)[0],
+            parameters=lambda genes: counted(genes)[1],
             penalty=penalty,
             front=front,
         )

@@ -7,8 +7,8 @@ and what is uploaded, searched or deleted later changes nothing of it.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from app.db import jobs
@@ -34,6 +34,8 @@ class Basis:
     examples: str | None
     #: Architectures that are tried first.
     advised: tuple[Genes, ...]
+    #: Milliseconds of layers; workers time them as they are needed, and add them here before anything builds on them.
+    latencies: dict[str, float] = field(default_factory=dict)
 
 
 def settle(here: OpenJob) -> None:
@@ -49,7 +51,15 @@ def basis_of(here: OpenJob) -> Basis:
     """Of a search; one that an older version took settled nothing.  Raises: Invalid, DatasetNotFound."""
     if here.job.basis is None:
         return Basis(source_of(here.session, here.job.project_id, here.job.body["evaluator"]), ())
-    return Basis(here.job.basis["examples"], tuple(tuple(one["genes"]) for one in here.job.basis["lent"]))
+    basis = here.job.basis
+    advised = tuple(tuple(one["genes"]) for one in basis["lent"])
+    return Basis(basis["examples"], advised, dict(basis.get("latencies", {})))
+
+
+def keep_latencies(here: OpenJob, latencies: Mapping[str, float]) -> None:
+    here.job.basis = (
+        {"lent": [], "examples": basis_of(here).examples} | (here.job.basis or {}) | {"latencies": dict(latencies)}
+    )
 
 
 def _lent(here: OpenJob, plan: Plan, wanted: str | Sequence[str]) -> list[dict[str, Any]]:

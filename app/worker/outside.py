@@ -10,13 +10,14 @@ from app.nas.search import Settings, propose_number
 from app.nas.strategies import Memory
 from app.services import outsource
 from app.worker.evaluations import n_done, task_of, told_of
+from app.worker.latency import Latencies
 from app.worker.unit import Unit
 
 #: Between two looks at the study: as long may a script wait for its next architecture.
 LOOK_SECONDS = 0.25
 
 
-def evaluated(unit: Unit, plan: Plan, settings: Settings, problem: Problem) -> list[Told]:
+def evaluated(unit: Unit, plan: Plan, settings: Settings, problem: Problem, latencies: Latencies) -> list[Told]:
     """All evaluations, in order; those that were under way when the time was up are pending.
 
     Raises: Ended; StudyNotFound, if somebody deleted the study.
@@ -36,6 +37,7 @@ def evaluated(unit: Unit, plan: Plan, settings: Settings, problem: Problem) -> l
             told.append(Told(task.genes, task.repeat, task.epochs, is_pending=True))
             new.append((len(told), task_of(problem, task)))
         if new:
+            latencies.keep()
             unit.progress(first_open / plan.evaluations)
             unit.within(lambda here, new=tuple(new): outsource.enqueue(here, new))  # type: ignore[misc]
             continue

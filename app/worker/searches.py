@@ -27,6 +27,7 @@ from app.services.basis import basis_of
 from app.services.examples import shape_of, split_for
 from app.worker import outside
 from app.worker.evaluations import FINISHED, n_done, task_of, told_of
+from app.worker.latency import Latencies
 from app.worker.unit import Done, Unit
 
 KIND = "search"
@@ -75,7 +76,9 @@ def load_table(store: Store, project_id: int, name: str) -> Table:
 
 def _on_data(unit: Unit, plan: Plan) -> Done:
     shape, n_classes = unit.look(_shape)
-    problem, settings, memory = plan.problem_of_networks(shape, n_classes), _settings(unit, plan), Memory()
+    latencies = Latencies(unit)
+    problem = plan.problem_of_networks(shape, n_classes, latencies.of)
+    settings, memory = _settings(unit, plan), Memory()
     parts = unit.parts()
     while True:
         first_open = n_done(parts)
@@ -87,6 +90,7 @@ def _on_data(unit: Unit, plan: Plan) -> Done:
                 task = propose_number(problem, settings, told, len(told) + 1, memory)
                 told.append(Told(task.genes, task.repeat, task.epochs, is_pending=True))
                 new.append((len(told), task_of(problem, task)))
+            latencies.keep()
             unit.submit(new)
         elif is_over and first_open == len(parts):
             break
@@ -160,8 +164,9 @@ def _seed(seed: int, number: int) -> int:
 
 
 def _outside(unit: Unit, plan: Plan) -> Done:
-    problem = plan.problem_of_networks(*unit.look(_shape))
-    told = outside.evaluated(unit, plan, _settings(unit, plan), problem)
+    latencies = Latencies(unit)
+    problem = plan.problem_of_networks(*unit.look(_shape), latencies.of)
+    told = outside.evaluated(unit, plan, _settings(unit, plan), problem, latencies)
     n_told = sum(not one.is_pending for one in told)
     best = recommend(problem, told)
     return Done({"evaluations": n_told, "best": None if best is None else _answer(problem, best), "model": None})

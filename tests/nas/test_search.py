@@ -11,6 +11,7 @@ import pytest
 
 from app.errors import Invalid
 from app.nas.front import expected_hypervolume_gain, hypervolume, non_dominated
+from app.nas.network import Network
 from app.nas.problem import Problem, Task, Told
 from app.nas.search import Settings, beliefs, front, propose_number, recommend, search
 from app.nas.spaces import Genes, space_from_json
@@ -20,7 +21,7 @@ SPACE = space_from_json({"type": "cell", "nodes": 4})
 
 
 def problem(**options: Any) -> Problem:
-    return Problem.of_networks(SPACE, (8, 8, 1), 10, measure="parameters", penalty=0.0, **options)
+    return Problem.of_networks(SPACE, (8, 8, 1), 10, measure=Network.parameters, penalty=0.0, **options)
 
 
 def truth(genes: Genes) -> float:
@@ -37,7 +38,7 @@ def noisy(task: Task) -> float:
 @pytest.mark.parametrize("name", sorted(NAMES))
 def test_every_strategy_keeps_the_rules_and_tries_nothing_twice_but_to_confirm(name: str) -> None:
     limited = replace(SPACE, max_parameters=1500)
-    here = Problem.of_networks(limited, (8, 8, 1), 10, measure="parameters", penalty=0.0)
+    here = Problem.of_networks(limited, (8, 8, 1), 10, measure=Network.parameters, penalty=0.0)
     settings = Settings(Strategy(name, population=6, sample=3, initial=5), 1, 25, epochs=9)
     told = search(here, settings, noisy)
     assert len(told) == 25
@@ -61,7 +62,8 @@ def test_the_model_finds_better_than_chance() -> None:
 
 def test_a_proposal_is_the_same_with_and_without_memory_and_looks_no_further_than_it_may() -> None:
     settings = Settings(Strategy("gp"), 3, 40, parallel=4)
-    told, memory = [], Memory()
+    told: list[Told] = []
+    memory = Memory()
     for number in range(1, 31):
         task = propose_number(problem(), settings, told, number, memory)
         told.append(Told(task.genes, task.repeat, task.epochs, noisy(task)))

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from app.nas.graphs import drawing
+from app.nas.network import Network
 from app.nas.problem import Problem
 from app.nas.spaces import CellSpace, Genes, Space, space_from_json
 
@@ -83,7 +84,7 @@ def test_parameters_are_counted_as_they_are_in_the_network() -> None:
 
 def test_max_parameters_is_a_rule_of_every_draw() -> None:
     space = space_from_json({**SPACES["cell"], "max_parameters": 900})
-    problem = Problem.of_networks(space, (8, 8, 1), 10, measure="parameters", penalty=0.0)
+    problem = Problem.of_networks(space, (8, 8, 1), 10, measure=Network.parameters, penalty=0.0)
     rng = np.random.default_rng(0)
     for _ in range(50):
         genes = problem.draw(rng)
@@ -93,7 +94,11 @@ def test_max_parameters_is_a_rule_of_every_draw() -> None:
     assert low < high
     with pytest.raises(ValueError, match="smallest network has"):
         Problem.of_networks(
-            space_from_json({**SPACES["cell"], "max_parameters": 5}), (8, 8, 1), 10, measure="parameters", penalty=0.0
+            space_from_json({**SPACES["cell"], "max_parameters": 5}),
+            (8, 8, 1),
+            10,
+            measure=Network.parameters,
+            penalty=0.0,
         ).check()
 
 

@@ -12,6 +12,7 @@ from starlette.testclient import TestClient
 from app.db import jobs, keys
 from app.db.jobs import Address
 from app.db.session import EVERY_PROJECT, Store
+from app.nas.network import Network
 from app.nas.plan import Plan
 from app.nas.problem import Problem, Task
 from app.nas.spaces import Genes, space_from_json
@@ -47,7 +48,7 @@ def searched(store: Store, name: str, ranking: list[Genes], *, space: Any = CELL
     reward = {"metric": "accuracy", "complexity": "parameters", "penalty": 0.0}
     budget = {"evaluations": len(ranking), "parallel": 1}
     body = {**BODY, "space": space_from_json(space).to_json(), "reward": reward, "budget": budget, "seed": 0}
-    problem = Problem.of_networks(Plan.of(body).space, (8, 8, 1), 10, measure="parameters", penalty=0.0)
+    problem = Problem.of_networks(Plan.of(body).space, (8, 8, 1), 10, measure=Network.parameters, penalty=0.0)
     with store.write(project_id) as session:
         here = jobs.insert(session, Address(project_id, "search", name), body, "light")
         parts = jobs.add_parts(here, [(i, task_of(problem, Task(genes))) for i, genes in enumerate(ranking, start=1)])

@@ -200,7 +200,6 @@ def test_the_same_search_again_is_200_and_another_409(api: Api, client: TestClie
         ({"evaluator": {"name": "train", "shape": [64], "classes": 10}}, "invalid", "/evaluator/shape"),
         ({"evaluator": {"name": "external", "shape": [64], "classes": 10}}, "invalid", None),
         ({"evaluator": {"name": "train", "dataset": "mine"}}, "dataset-not-found", None),
-        ({"evaluator": {"name": "train"}, "reward": {"complexity": "latency"}}, "not-available-yet", None),
         ({"budget": {"evaluations": 0}}, "invalid", "/budget/evaluations"),
     ],
 )
