@@ -31,7 +31,8 @@ ENV PATH=/opt/metatune/bin:$PATH \
     METATUNE_HOST=0.0.0.0 \
     METATUNE_PORT=8000 \
     METATUNE_AUTH=required \
-    METATUNE_DATABASE=sqlite:////data/metatune.db
+    METATUNE_DATABASE=sqlite:////data/metatune.db \
+    JAX_COMPILATION_CACHE_DIR=/tmp/jax
 USER 10001:10001
 WORKDIR /data
 VOLUME /data
