@@ -23,6 +23,8 @@ from app.main import create_app
 from app.settings import Settings
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+#: What tests train is tiny: compiling it takes longer than running it.
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true")
 #: The same examples every time, so that red is red for everybody; `HYPOTHESIS_PROFILE=explore` looks for new ones.
 hypothesis_settings.register_profile("steady", derandomize=True, deadline=None)
 hypothesis_settings.register_profile("explore", deadline=None)
