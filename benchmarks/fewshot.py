@@ -36,7 +36,7 @@ from app.fewshot.training import Training
 DATA = Path(__file__).resolve().parents[2] / "shared" / "bench-data" / "omniglot-small1.npz"
 RESULTS = Path(__file__).parent / "results" / "fewshot.jsonl"
 KINDS = ((5, 1), (5, 5), (20, 1))
-N_TASKS = 600
+N_TASKS = {True: 600, False: 2000}  # of gradient-based methods, whose every task is learnt anew, and of the others
 JUDGE_SEED = 1_000_003
 CURVE_AT = (30, 60, 100, 150, 200, 300, 450, 600, 900)
 
@@ -76,7 +76,7 @@ def run(method: str, seed: int, options: argparse.Namespace, data: Dataset) -> l
         shots=1,
         queries=5,
         backbone="hog" if options.hog else None,
-        augment=None,
+        augment=options.augment,
         seed=seed,
         options=json.loads(options.options),
     )
@@ -87,17 +87,21 @@ def run(method: str, seed: int, options: argparse.Namespace, data: Dataset) -> l
     for at in times if spec.is_trained else [0]:
         while used < at:
             start = time.process_time()
-            training.advance(1)
+            training.advance(1, used / options.seconds)
             used += time.process_time() - start
         last = at == times[-1] or not spec.is_trained
-        judgements = scores(training.learner(), data, parts.validation, N_TASKS if last else N_TASKS // 4)
+        learner = training.learner()
+        n_tasks = N_TASKS[learner.is_gradient_based] // (1 if last else 4)
+        judgements = scores(learner, data, parts.validation, n_tasks)
         line = {"method": method, "backbone": spec.backbone, "seed": seed, "hold": hold, "seconds": round(used, 1)}
         line |= {"updates": training.n_updates, "final": last, "options": options.options}
+        line |= {"augment": spec.augment}
         line |= {name_of(kind): [j.mean, j.half_width] for kind, j in zip(KINDS, judgements, strict=True)}
-        if last and training.learner().is_gradient_based:
-            unadapted = replace(training.learner(), spec=replace(spec, adapt_steps=0), compiled={})
-            start_score = judged(unadapted, data.pool(parts.validation), Tasks(5, 1, 5, N_TASKS // 4, JUDGE_SEED))[0]
-            line["unadapted"] = [start_score.mean, start_score.half_width]
+        if last and learner.is_gradient_based:
+            for name, steps in (("unadapted", 0), ("one step", 1)):
+                less = replace(learner, spec=replace(spec, adapt_steps=steps))
+                there = judged(less, data.pool(parts.validation), Tasks(5, 1, 5, n_tasks, JUDGE_SEED))[0]
+                line[name] = [there.mean, there.half_width]
         show(line)
         found.append(line)
     return found
@@ -144,6 +148,7 @@ def main() -> None:
     options.add_argument("--seeds", type=int, nargs="*", default=[0])
     options.add_argument("--hold", nargs="*", default=[], help="alphabets to hold out; left out, two by the seed")
     options.add_argument("--options", default="{}", help="as in the call that trains a learner, JSON")
+    options.add_argument("--augment", nargs="*", help="as in the call; left out, what is usual")
     options.add_argument("--hog", action="store_true", help="the engine-free backbone")
     options.add_argument("--adapt", action="store_true", help="time adaptations instead")
     options.add_argument("--core", type=int, default=None)

@@ -81,15 +81,17 @@ class LearnerBody(Body):
     queries: Count = 5
     backbone: Literal["conv4", "mlp", "linear", "hog"] | None = None
     augment: Annotated[
-        list[Literal["rotations", "distortions", "noise"]] | None,
+        list[Literal["rotations", "mirrors", "distortions", "noise"]] | None,
         Field(
-            description="`rotations` of square images are new classes. Left out: rotations and distortions of images"
+            description="`rotations` and `mirrors` of images are new classes. Left out: all but noise, of square images"
         ),
     ] = None
     split: SplitBody = SplitBody()
     episodes: Annotated[int, Field(ge=1, le=10_000_000, description="Tasks to learn from, at most")] = 20_000
     max_seconds: Annotated[float | None, Field(gt=0, le=1e7)] = None
-    patience: Annotated[int, Field(ge=1, le=10_000, description="Judgements without a new best, then it stops")] = 20
+    patience: Annotated[
+        int, Field(ge=1, le=10_000, description="Judgements without a new best, then it comes to its end")
+    ] = 20
     seed: Annotated[int, Field(ge=0, le=2**53)] = 0
     options: Options = Options()
     tune: Annotated[

@@ -15,14 +15,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from app.fewshot import heads, recurrent
-from app.fewshot.backbones import Backbone, Params
-from app.fewshot.inner import Inner, Support
+from app.fewshot.backbones import Backbone, Params, moments
+from app.fewshot.inner import ABSENT, Inner, Support, convolved
 from app.fewshot.spec import GRADIENT_BASED, LearnerSpec
 from app.fewshot.tasks import Episodes
 
 DECAY_OF_MEAN, DECAY_OF_SQUARE, EPSILON = 0.9, 0.999, 1e-8
 AVERAGE_DECAY = 0.995
-WARM_UP = 10.0  # updates; the first weights are forgotten faster
+WARM_UP = 10.0  # updates; the first weights are forgotten faster, and the first steps are smaller
 MAX_NORM = 10.0  # of a gradient: second derivatives can explode
 
 Slope: TypeAlias = Callable[[Params, Episodes], tuple[Any, Params]]
@@ -45,28 +45,29 @@ def fresh(params: Params) -> State:
 
 
 @lru_cache(maxsize=32)
-def updater(spec: LearnerSpec, backbone: Backbone) -> Callable[[State, Episodes], tuple[State, Any]]:
-    """The compiled update: (state, tasks) → (state, loss); the seed does not matter, so let it be the same."""
+def updater(spec: LearnerSpec, backbone: Backbone) -> Callable[[State, Episodes, Any], tuple[State, Any]]:
+    """The compiled update: (state, tasks, rate) → (state, loss); the seed does not matter, so let it be the same."""
     slope = slope_of(spec, backbone)
 
     @jax.jit
-    def update(state: State, episodes: Episodes) -> tuple[State, Any]:
+    def update(state: State, episodes: Episodes, rate: Any) -> tuple[State, Any]:
         loss, gradient = slope(state.params, episodes)
-        return descended(state, gradient, spec.learning_rate), loss
+        return descended(state, gradient, rate * jnp.minimum(1.0, (state.n_updates + 1) / WARM_UP)), loss
 
     return update
 
 
 def slope_of(spec: LearnerSpec, backbone: Backbone) -> Slope:
     """(params, tasks) → (loss, its gradient), or the direction that reptile follows instead of one."""
+    inner = Inner(spec, backbone, is_alone=spec.tasks_per_update == 1)
     if spec.method == "reptile":
-        return partial(_followed, Inner(spec, backbone))
+        return partial(_followed, inner)
     if spec.method in GRADIENT_BASED:
-        return jax.value_and_grad(partial(_adapted_loss, Inner(spec, backbone)))
+        return jax.value_and_grad(partial(_adapted_loss, inner))
     return jax.value_and_grad(partial(_embedded_loss, spec, backbone))
 
 
-def descended(state: State, gradient: Params, rate: float) -> State:
+def descended(state: State, gradient: Params, rate: Any) -> State:
     """One step of Adam."""
     n = state.n_updates + 1
     norm = jnp.sqrt(sum(jnp.sum(g * g) for g in gradient.values()))
@@ -93,21 +94,24 @@ def embedding_head(spec: LearnerSpec) -> Callable[..., Any]:
     return partial({"siamese": heads.siamese, "metasvm": heads.ridge}[spec.method], xp=jnp)
 
 
-def convolved(x: Any, weights: Any) -> Any:
-    """As `backbones.sliced`, by JAX's own convolution: where all tasks share the weights it takes half the time."""
-    kernel = weights.reshape(3, 3, x.shape[-1], -1)
-    return jax.lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+def by_batch(hidden: Any, _block: int) -> Any:
+    """By the statistics of all examples of an update; a learner has fixed ones, see `training.Training.learner`."""
+    mean, deviation = moments(hidden, jnp)
+    return (hidden - mean) / deviation
 
 
 def _embedded_loss(spec: LearnerSpec, backbone: Backbone, params: Params, episodes: Episodes) -> Any:
     """All examples of all tasks are embedded at once; then each task is a head's."""
     n_tasks, n_support = episodes.support_y.shape
     x = jnp.concatenate([episodes.support_x, episodes.query_x], axis=1)
-    features = backbone.features(params, x.reshape(-1, *backbone.shape), jnp, convolved)
+    features = backbone.features(params, x.reshape(-1, *backbone.shape), jnp, convolved, by_batch)
     features = features.reshape(n_tasks, x.shape[1], -1)
     head = embedding_head(spec)
 
     def of_task(features: Any, support_y: Any, query_y: Any) -> Any:
+        if spec.method == "prototypical" and spec.training_shots == 1:
+            y = jnp.concatenate([support_y, query_y])
+            return _of_neighbours(head(params, features, jnp.eye(len(y)), features), y[:, None] == y[None, :])
         members = jax.nn.one_hot(support_y, spec.training_ways)
         log_odds = head(params, features[:n_support], members, features[n_support:])
         if spec.method == "siamese":  # every pair of the task is an example of its own: same class, or not
@@ -116,6 +120,18 @@ def _embedded_loss(spec: LearnerSpec, backbone: Backbone, params: Params, episod
         return -jnp.take_along_axis(jax.nn.log_softmax(log_odds), query_y[:, None], axis=1).mean()
 
     return jax.vmap(of_task)(features, episodes.support_y, episodes.query_y).mean()
+
+
+def _of_neighbours(log_odds: Any, is_same: Any) -> Any:
+    """Each example is a query once, and all others are support sets of one: how likely is one of its own class?
+
+    It learns from every pair of a task, where one support example for each class leaves most of them out.
+    Source: Laenen & Bertinetto 2021.
+    """
+    itself = jnp.eye(len(log_odds), dtype=bool)
+    of_all = jax.nn.logsumexp(jnp.where(itself, ABSENT, log_odds), axis=1)
+    of_same = jax.nn.logsumexp(jnp.where(is_same & ~itself, log_odds, ABSENT), axis=1)
+    return (of_all - of_same).mean()
 
 
 def _of_pairs(log_odds: Any, is_same: Any) -> Any:
@@ -127,30 +143,51 @@ def _of_pairs(log_odds: Any, is_same: Any) -> Any:
 def _adapted_loss(inner: Inner, params: Params, episodes: Episodes) -> Any:
     n_outputs = inner.spec.training_ways
 
-    def of_task(task: Episodes) -> Any:
+    def of_task(support_x: Any, support_y: Any, query_x: Any, query_y: Any) -> Any:
         present = jnp.ones(n_outputs, bool)
-        support = Support(task.support_x, task.support_y, jnp.ones(task.support_y.shape), present)
+        support = Support(support_x, support_y, jnp.ones(support_y.shape), present)
         weights = inner.adapted(params, support, inner.spec.inner_steps)
-        outputs = inner.outputs(weights, task.query_x)
-        return inner.loss(outputs, task.query_y, jnp.ones(task.query_y.shape), present)
+        return inner.loss(inner.outputs(weights, query_x), query_y, jnp.ones(query_y.shape), present)
 
-    return jax.vmap(of_task)(episodes).mean()
+    return _of_each(of_task, *episodes).mean()
 
 
 def _followed(inner: Inner, params: Params, episodes: Episodes) -> tuple[Any, Params]:
-    """Of each task, how far its weights went while it was learnt from all its examples; the loss is the last one."""
-    x = jnp.concatenate([episodes.support_x, episodes.query_x], axis=1)
-    y = jnp.concatenate([episodes.support_y, episodes.query_y], axis=1)
-    present = jnp.ones(inner.spec.training_ways, bool)
+    """Of each task, how far its weights went while it was learnt from all its examples; the loss is that of the last.
+
+    Each step learns from other examples, a part of every class: what helps with one part and the next alike adds up.
+    """
+    n_ways, n_steps = inner.spec.training_ways, inner.spec.inner_steps
+    both = (episodes.support_x, episodes.query_x), (episodes.support_y, episodes.query_y)
+    x, y = (
+        jnp.concatenate([part.reshape(len(part), n_ways, -1, *part.shape[2:]) for part in pair], 2) for pair in both
+    )
+    n_examples = y.shape[2]
+    n_of_step = -(-n_examples // n_steps)
+    chosen = (np.arange(n_steps)[:, None] * n_of_step + np.arange(n_of_step)) % n_examples
+
+    def parts(values: Any) -> Any:
+        """(ways, examples, …) → (steps, ways · examples of a step, …)."""
+        each = jnp.moveaxis(values[:, chosen], 0, 1)
+        return each.reshape(n_steps, n_ways * n_of_step, *values.shape[2:])
 
     def of_task(x: Any, y: Any) -> tuple[Any, Params]:
-        support = Support(x, y, jnp.ones(y.shape), present)
-        weights = inner.adapted(params, support, inner.spec.inner_steps)
-        loss = inner.loss(inner.outputs(weights, x), y, support.weights, present)
+        rows = jnp.ones((n_steps, n_ways * n_of_step))
+        supports = Support(parts(x), parts(y), rows, jnp.ones((n_steps, n_ways), bool))
+        weights = inner.followed(params, supports)
+        last = Support(*(part[-1] for part in supports))
+        loss = inner.loss(inner.outputs(weights, last.x), last.y, last.weights, last.present)
         moved = {name: params[name] - value for name, value in weights.items() if not name.startswith("head.")}
         moved["head.w"] = params["head.w"] - weights["head.w"].mean(1)
         moved["head.b"] = params["head.b"] - weights["head.b"].mean()
         return loss, moved
 
-    losses, moved = jax.vmap(of_task)(x, y)
+    losses, moved = _of_each(of_task, x, y)
     return losses.mean(), {name: value.mean(0) for name, value in moved.items()}
+
+
+def _of_each(of_task: Callable[..., Any], *tasks: Any) -> Any:
+    """Side by side; a single task by itself, since a `vmap` over one would still take the slower convolution."""
+    if len(tasks[0]) > 1:
+        return jax.vmap(of_task)(*tasks)
+    return jax.tree.map(lambda value: value[None], of_task(*(part[0] for part in tasks)))

@@ -15,7 +15,6 @@ from app.fewshot.backbones import Params
 
 COSINE_SCALE = 10.0  # cosines lie within ±1, too little for a confident softmax
 EPSILON = 1e-6
-GAIN = 8.0  # of the head: one step at the usual rate then tells classes apart whose features differ
 
 
 def means(support: Any, members: Any) -> Any:
@@ -69,9 +68,9 @@ def ridge(params: Params, support: Any, members: Any, queries: Any, xp: Any = np
     return COSINE_SCALE * xp.exp(params["head.scale"]) * (queries @ weights) + params["head.bias"]
 
 
-def linear(weights: Params, features: Any) -> Any:
+def linear(weights: Params, features: Any, gain: float) -> Any:
     """(q, n_features) → (q, n_outputs): the head that gradient steps have moved."""
-    return GAIN / features.shape[1] ** 0.5 * (features @ weights["head.w"]) + weights["head.b"]
+    return gain / features.shape[1] ** 0.5 * (features @ weights["head.w"]) + weights["head.b"]
 
 
 def initial(method: str, n_features: int) -> Params:

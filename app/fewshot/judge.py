@@ -101,7 +101,7 @@ def baselines(train: Pool, pool: Pool, tasks: Tasks) -> dict[str, Judgement]:
     ).fit(known)
     found = {}
     for name, features in (("raw", raw), ("pca", components.transform(raw))):
-        episodes = tasks.drawn(replace(pool, x=features, quarter_turns=(0,) * pool.n_classes))
+        episodes = tasks.drawn(Pool.of(features, pool.members))
         found[f"nearest-centroid-{name}"] = _score(episodes, tasks.ways, nearest_centroid)
         found[f"logistic-regression-{name}"] = _score(episodes, tasks.ways, logistic_regression)
     return found

@@ -6,8 +6,8 @@ with the support set padded to a few shapes, so that hardly any task waits for t
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
-from functools import partial
+from dataclasses import asdict, dataclass, replace
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 
 from app.errors import NotTrainedYet
 from app.fewshot import heads, recurrent
-from app.fewshot.backbones import Backbone, Params
+from app.fewshot.backbones import Backbone, Params, as_it_is
 from app.fewshot.dataset import packed, unpacked
 from app.fewshot.hog import hog
 from app.fewshot.spec import GRADIENT_BASED, LearnerSpec, need_engine
 from app.fewshot.tasks import Array, Indices
 
-FORMAT = 2  # of what is stored: another one, whenever the same weights mean another network
+FORMAT = 3  # of what is stored: another one, whenever the same weights mean another network
 CHUNK = 256  # examples embedded at one time
 SMALLEST_SHAPE = 8  # rows or classes; larger ones are padded to the next power of two
 MAX_SVM_STEPS = 10_000
@@ -42,7 +42,6 @@ class Learner:
     known_distance: float | None = None  # how far from the nearest class nineteen of twenty known examples lie
     target_mean: float = 0.0
     target_deviation: float = 1.0
-    compiled: dict[tuple[int, ...], Any] = field(default_factory=dict, compare=False)
 
     def to_bytes(self) -> bytes:
         """Weights as plain arrays, the rest as JSON."""
@@ -76,7 +75,9 @@ class Learner:
     def features(self, x: NDArray[np.generic], weights: Params | None = None) -> Array:
         """(n, *shape) → (n, n_features), with the adapted weights if there are any."""
         weights = self.params if weights is None else weights
-        embed = hog if self.spec.backbone == "hog" else partial(self.backbone.features, weights)
+        normalisation = None if self.is_gradient_based else as_it_is
+        network = partial(self.backbone.features, weights, normalisation=normalisation)
+        embed = hog if self.spec.backbone == "hog" else network
         parts = [embed(self.scaled(x[i : i + CHUNK])) for i in range(0, max(len(x), 1), CHUNK)]
         return np.concatenate(parts)
 
@@ -103,10 +104,8 @@ class Learner:
         targets = np.zeros(n_rows, np.float32 if is_regression else np.int32)
         targets[: len(x)] = (y - self.target_mean) / self.target_deviation if is_regression else y
         rows, present = np.arange(n_rows) < len(x), np.arange(n_outputs) < n_classes
-        shape = (n_rows, n_outputs)
-        if shape not in self.compiled:
-            self.compiled[shape] = _compiled(self)
-        weights = self.compiled[shape](self.params, scaled, targets, rows.astype(np.float32), present)
+        adapted = _compiled(replace(self.spec, seed=0), self.backbone)
+        weights = adapted(self.params, scaled, targets, rows.astype(np.float32), present)
         state = {name: np.asarray(value) for name, value in weights.items()}
         state["head.w"], state["head.b"] = state["head.w"][:, :n_classes], state["head.b"][:n_classes]
         if self.spec.kind == "classification":
@@ -148,7 +147,7 @@ class Adapted:
         """(q, n_features) → (q, classes)."""
         spec, params, state = self.learner.spec, self.learner.params, self.state
         if self.learner.is_gradient_based:
-            return np.asarray(heads.linear(state, features))
+            return np.asarray(heads.linear(state, features, spec.head_gain))
         if "svm.w" in state:
             return np.asarray(heads.COSINE_SCALE * (heads.unit(features, np) @ state["svm.w"] + state["svm.b"]))
         task = (params, state["support"], state["members"], features)
@@ -168,17 +167,18 @@ def padded(n: int) -> int:
     return max(SMALLEST_SHAPE, 1 << (n - 1).bit_length())
 
 
-def _compiled(learner: Learner) -> Any:
-    """The inner loop as one compiled function; the support set's shape decides which."""
-    need_engine(f"to adapt by {learner.spec.method}")
+@lru_cache(maxsize=32)
+def _compiled(spec: LearnerSpec, backbone: Backbone) -> Any:
+    """The inner loop, compiled once per shape for all learners of one kind, whatever their weights and seeds."""
+    need_engine(f"to adapt by {spec.method}")
     import jax
 
     from app.fewshot.inner import Inner, Support
 
-    inner = Inner(learner.spec, learner.backbone)
+    inner = Inner(spec, backbone, is_alone=True)
 
     def adapted(params: Params, x: Any, y: Any, weights: Any, present: Any) -> Params:
-        return inner.adapted(params, Support(x, y, weights, present), learner.spec.adapt_steps)
+        return inner.adapted(params, Support(x, y, weights, present), spec.adapt_steps)
 
     return jax.jit(adapted)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -11,11 +12,13 @@ from app.errors import EngineMissing, Invalid
 from app.fewshot.backbones import WIDTHS, Kind
 
 MethodName: TypeAlias = Literal["prototypical", "siamese", "metasvm", "lstm", "maml", "anil", "metasgd", "reptile"]
-Augmentation: TypeAlias = Literal["rotations", "distortions", "noise"]
+Augmentation: TypeAlias = Literal["rotations", "mirrors", "distortions", "noise"]
 
 METHODS: tuple[MethodName, ...] = get_args(MethodName)
 GRADIENT_BASED = frozenset({"maml", "anil", "metasgd", "reptile"})  # they adapt by gradient steps, and so regress too
 HEADS_OF_HOG = frozenset({"prototypical", "metasvm"})  # what needs no training before it
+GAIN_OF_VALUES = 8.0
+SHARPNESS = 20.0  # of the classes' means as a head: as a prototypical learner's, −10 squared distances, starts
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,13 @@ class LearnerSpec:
         """Whether there is anything to meta-train, for which an engine is needed."""
         return self.backbone != "hog"
 
+    @property
+    def head_gain(self) -> float:
+        """Of the head that gradient steps move: together they make it about as sharp as SHARPNESS, at whatever rate."""
+        if self.kind == "regression":
+            return GAIN_OF_VALUES
+        return math.sqrt(SHARPNESS * self.training_ways / (self.inner_rate * max(1, self.inner_steps)))
+
 
 def need_engine(what: str) -> None:
     """Raises: EngineMissing, where JAX is not installed."""
@@ -96,14 +106,18 @@ def spec_of(
         backbone = "conv4" if is_image else "mlp"
     if backbone in ("conv4", "hog") and not is_image:
         raise Invalid(f"{backbone} needs images, these examples are vectors of {shape[0]} numbers; use mlp or linear")
-    usual: tuple[Augmentation, ...] = ("rotations", "distortions") if is_image and shape[0] == shape[1] else ()
+    is_square = is_image and shape[0] == shape[1]
+    usual: tuple[Augmentation, ...] = ("rotations", "mirrors", "distortions") if is_square else ()
     augmented = tuple(augment) if augment is not None else usual if backbone != "hog" else ()
-    if "rotations" in augmented and not (is_image and shape[0] == shape[1]):
+    if "rotations" in augmented and not is_square:
         raise Invalid(f"rotations need square images, these examples have the shape {list(shape)}")
-    if "distortions" in augmented and not is_image:
-        raise Invalid(f"distortions need images, these examples have the shape {list(shape)}")
+    for name in ("mirrors", "distortions"):
+        if name in augmented and not is_image:
+            raise Invalid(f"{name} need images, these examples have the shape {list(shape)}")
     ways = 1 if kind == "regression" else ways
     chosen = suited(method, kind, ways, shots) | {"width": WIDTHS.get(backbone, 0)} | dict(options)
+    if "adapt_steps" not in options:
+        chosen["adapt_steps"] = options.get("inner_steps", chosen["adapt_steps"])
     rows = (
         chosen["tasks_per_update"] * chosen["training_ways"] * (chosen["training_shots"] + chosen["training_queries"])
     )
@@ -125,14 +139,14 @@ def spec_of(
 def suited(method: MethodName, kind: Literal["classification", "regression"], ways: int, shots: int) -> dict[str, Any]:
     """What is used of a method where nothing was asked for: see docs/decisions/few-shot.md."""
     common: dict[str, Any] = {
-        "training_ways": ways,
-        "training_shots": shots,
-        "training_queries": 5,
-        "tasks_per_update": 4,
-        "learning_rate": 1e-3,
-        "inner_rate": 0.4,
-        "inner_steps": 3,
-        "adapt_steps": 3,
+        "training_ways": max(ways, 20),
+        "training_shots": 1,
+        "training_queries": 4,
+        "tasks_per_update": 1,
+        "learning_rate": 5e-3,
+        "inner_rate": 0.1,
+        "inner_steps": 2,
+        "adapt_steps": 2,
         "first_order": False,
         "distance": "euclidean",
         "head": "ridge",
@@ -140,17 +154,14 @@ def suited(method: MethodName, kind: Literal["classification", "regression"], wa
     if kind == "regression":
         return common | {
             "training_ways": 1,
+            "training_shots": shots,
             "training_queries": 10,
+            "tasks_per_update": 4,
+            "learning_rate": 1e-3,
             "inner_rate": 0.05,
             "inner_steps": 5,
             "adapt_steps": 5,
         }
-    if method in GRADIENT_BASED:
-        return common
-    return common | {
-        "training_ways": max(ways, 20),
-        "training_shots": 1,
-        "training_queries": 4,
-        "tasks_per_update": 1,
-        "learning_rate": 3e-3,
-    }
+    if method == "reptile":
+        return common | {"inner_steps": 5}
+    return common

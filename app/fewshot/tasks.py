@@ -34,11 +34,12 @@ class Pool:
     x: NDArray[np.generic]  # (n, *shape), as uploaded
     members: tuple[Indices, ...]  # rows of each class
     quarter_turns: tuple[int, ...]  # how far each class is turned; a turned class is another class
+    mirrored: tuple[bool, ...]  # whether each class is; likewise
     targets: Array | None = None  # (n,) of regression tasks
 
     @classmethod
     def of(cls, x: NDArray[np.generic], members: Sequence[Indices], targets: Array | None = None) -> Pool:
-        return cls(x, tuple(members), (0,) * len(members), targets)
+        return cls(x, tuple(members), (0,) * len(members), (False,) * len(members), targets)
 
     @property
     def n_classes(self) -> int:
@@ -58,7 +59,14 @@ class Pool:
         if len(shape) not in (2, 3) or shape[0] != shape[1]:
             raise Invalid(f"rotations need square images, these examples have the shape {list(shape)}")
         turns = tuple(turn for turn in range(4) for _ in self.members)
-        return replace(self, members=self.members * 4, quarter_turns=turns)
+        return replace(self, members=self.members * 4, quarter_turns=turns, mirrored=self.mirrored * 4)
+
+    def with_mirrors(self) -> Pool:
+        """Every class also mirrored, as a class of its own.  Raises: Invalid, unless the examples are images."""
+        if self.x.ndim < 3:
+            raise Invalid(f"mirrors need images, these examples have the shape {list(self.x.shape[1:])}")
+        is_mirrored = tuple(flag for flag in (False, True) for _ in self.members)
+        return replace(self, members=self.members * 2, quarter_turns=self.quarter_turns * 2, mirrored=is_mirrored)
 
     def without_scarce(self, n_examples: int) -> Pool:
         """Only the classes that have as many examples."""
@@ -67,6 +75,7 @@ class Pool:
             self,
             members=tuple(self.members[i] for i in kept),
             quarter_turns=tuple(self.quarter_turns[i] for i in kept),
+            mirrored=tuple(self.mirrored[i] for i in kept),
         )
 
     def draw(self, rng: np.random.Generator, n_tasks: int, ways: int, shots: int, queries: int) -> Episodes:
@@ -86,6 +95,11 @@ class Pool:
             *(_joined(part) for part in (x[:, :, :shots], labels[:, :, :shots])),
             *(_joined(part) for part in (x[:, :, shots:], labels[:, :, shots:])),
         )
+
+    def sample(self, rng: np.random.Generator, n: int) -> Array:
+        """(n, *shape): one example each of n classes that are drawn with replacement."""
+        classes = rng.integers(self.n_classes, size=n)
+        return self._examples(np.concatenate([self._rows(rng, number, 1) for number in classes]), classes)
 
     def _draw_regressions(
         self, targets: Array, rng: np.random.Generator, n_tasks: int, shots: int, queries: int
@@ -111,6 +125,8 @@ class Pool:
         for turn in (1, 2, 3):
             if (is_turned := turns == turn).any():
                 x[is_turned] = np.rot90(x[is_turned], turn, axes=(1, 2))
+        if (is_mirrored := np.asarray(self.mirrored)[classes]).any():
+            x[is_mirrored] = x[is_mirrored][:, :, ::-1]
         return x
 
 

@@ -6,6 +6,8 @@ checkpoint ends with the weights of one that did not.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,9 +21,10 @@ from app.fewshot.learner import Learner
 from app.fewshot.spec import GRADIENT_BASED, LearnerSpec, need_engine
 from app.fewshot.tasks import Array, Episodes, Pool
 
-TASK_STREAM, WEIGHT_STREAM = 0x7A5C, 0x1417
+TASK_STREAM, WEIGHT_STREAM, STATISTICS_STREAM = 0x7A5C, 0x1417, 0x57A7
 SMALLEST_DEVIATION = 1e-6
 TASKS_OF_SHARPNESS = 50
+N_ROWS_OF_STATISTICS = 500
 N_ROWS_OF_SCALE = 20_000  # examples that the scale is taken from
 
 
@@ -57,7 +60,7 @@ class Training:
     def __init__(self, spec: LearnerSpec, train: Pool) -> None:
         self.spec = spec
         self.scale = Scale.of(train)
-        self.pool = train.with_rotations() if "rotations" in spec.augment else train
+        self.pool = widened(train, spec.augment)
         self.backbone = Backbone(spec.backbone, train.x.shape[1:], spec.width)
         if spec.is_trained:
             need_engine(f"to train {spec.backbone}")
@@ -82,12 +85,13 @@ class Training:
         """Tasks that it has learnt from."""
         return self.n_updates * self.spec.tasks_per_update
 
-    def advance(self, n_updates: int) -> float:
-        """So many updates; the mean loss over them."""
+    def advance(self, n_updates: int, fraction: float = 0.0) -> float:
+        """So many updates, when this fraction of all is done; the mean loss over them."""
+        rate = np.float32(self.spec.learning_rate * falling(fraction))
         losses = []
         for _ in range(n_updates if self._state is not None else 0):
             rng = np.random.default_rng([self.spec.seed, TASK_STREAM, self.n_updates])
-            self._state, loss = self._update(self._state, self._tasks(rng))
+            self._state, loss = self._update(self._state, self._tasks(rng), rate)
             losses.append(loss)
         return float(np.mean([float(loss) for loss in losses])) if losses else float("nan")
 
@@ -116,7 +120,15 @@ class Training:
         """As it is now."""
         params = self._params if self._state is None else self._state.average
         plain = {name: np.asarray(value) for name, value in params.items()}
+        if self.spec.backbone == "conv4" and self.spec.method not in GRADIENT_BASED:
+            plain = self.backbone.settled(plain, self._typical())
         return Learner(self.spec, self.backbone.shape, plain, **vars(self.scale))
+
+    def _typical(self) -> Array:
+        """Examples as they are trained on, the same ones every time."""
+        rng = np.random.default_rng([self.spec.seed, STATISTICS_STREAM])
+        drawn = self.pool.sample(rng, N_ROWS_OF_STATISTICS)
+        return self._augmented(drawn[None], rng).reshape(drawn.shape)
 
     def checkpoint(self) -> dict[str, Array]:
         """Plain arrays, by name."""
@@ -138,6 +150,21 @@ class Training:
                 part, name = key.split("/", 1)
                 parts.setdefault(part, {})[name] = value
         self._state = type(self._state)(**parts)
+
+
+def widened(pool: Pool, augment: Sequence[str]) -> Pool:
+    """With mirrored and turned classes beside its own, as far as they were asked for."""
+    if "mirrors" in augment:
+        pool = pool.with_mirrors()
+    return pool.with_rotations() if "rotations" in augment else pool
+
+
+def falling(fraction: float) -> float:
+    """Of the learning rate, what is left when this fraction of a training is done: a cosine's half, from 1 to 0.
+
+    Source: Loshchilov & Hutter 2017.
+    """
+    return 0.5 * (1.0 + math.cos(math.pi * min(1.0, fraction)))
 
 
 def initial(spec: LearnerSpec, backbone: Backbone) -> Params:

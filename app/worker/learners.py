@@ -21,11 +21,11 @@ from app.errors import Invalid, NotTrainedYet
 from app.fewshot import dataset as datasets
 from app.fewshot.dataset import Dataset, packed, unpacked
 from app.fewshot.judge import Judgement, Tasks, baselines, judged
-from app.fewshot.learner import Learner
+from app.fewshot.learner import FORMAT, Learner
 from app.fewshot.spec import LearnerSpec, spec_of
 from app.fewshot.split import Split, SplitRule, split
 from app.fewshot.tasks import Pool
-from app.fewshot.training import Training
+from app.fewshot.training import Training, widened
 from app.worker.tuning import SHARE as TUNING_SHARE
 from app.worker.tuning import Found, tuned
 from app.worker.unit import Done, Unit
@@ -34,7 +34,7 @@ TASKS_PER_ROUND = 200  # that it learns from between two judgements
 TASKS_OF_A_JUDGEMENT = 100
 TASKS_OF_THE_LAST = 600
 CHECK_SECONDS = 1.0
-PATIENCE = 20  # rounds without a new best
+LANDING = 1 / 3  # of what it learnt until its patience was over: so long the rate goes on to fall
 JUDGE_SEED = 0x1D6E
 
 
@@ -63,7 +63,7 @@ class Pools:
         self.data, self.parts = data, parts
         self.train = data.pool(parts.train).without_scarce(spec.training_shots + spec.training_queries)
         self.validation, self.tasks = judged_on(data.pool(parts.validation), spec)
-        n_classes = self.train.n_classes * (4 if "rotations" in spec.augment else 1)
+        n_classes = widened(self.train, spec.augment).n_classes
         if spec.is_trained and n_classes < spec.training_ways:
             if are_ways_given or n_classes < 2:
                 raise Invalid(
@@ -103,15 +103,19 @@ class Course:
         self.curve: list[dict[str, Any]] = []
         self.best: Learner | None = None
         self.best_score, self.since_best, self.seconds = 0.0, 0, 0.0
+        self.is_landing = False
         self.started_at, self.checked_at = time.monotonic(), time.monotonic()
 
     def restore(self, checkpoint: bytes | None) -> None:
         if checkpoint is None:
             return
         about, arrays = unpacked(checkpoint)
+        if about.get("format") != FORMAT:  # of another version, which computed with its weights differently
+            return
         self.best = Learner.from_bytes(arrays.pop("best").tobytes())
         self.curve, self.seconds = about["curve"], about["seconds"]
         self.best_score, self.since_best = about["best_score"], about["since_best"]
+        self.n_episodes, self.is_landing = about["n_episodes"], about["is_landing"]
         self.training.restore(arrays)
 
     def elapsed(self) -> float:
@@ -129,14 +133,14 @@ class Course:
     def is_over(self) -> bool:
         if not self.spec.is_trained:
             return bool(self.curve)
-        return bool(self.curve) and (self.fraction() >= 1 or self.since_best >= self.unit.body["patience"])
+        return bool(self.curve) and self.fraction() >= 1
 
     def round(self) -> None:
         """Until the next judgement; stops within an update if the time is up, within a second if it is cancelled."""
         losses: list[float] = []
         goal = min(self.training.n_episodes + TASKS_PER_ROUND, self.n_episodes)
-        while self.spec.is_trained and self.training.n_episodes < goal and self.fraction() < 1:
-            losses.append(self.training.advance(1))
+        while self.spec.is_trained and self.training.n_episodes < goal and (fraction := self.fraction()) < 1:
+            losses.append(self.training.advance(1, fraction))
             if time.monotonic() - self.checked_at > CHECK_SECONDS:
                 self.unit.progress(self.progress())
                 self.checked_at = time.monotonic()
@@ -147,6 +151,8 @@ class Course:
         judgement, known_distance = judged(learner, self.pools.validation, self.pools.tasks)
         is_better = self.best is None or self._is_better(judgement.mean)
         self.since_best = 0 if is_better else self.since_best + 1
+        if self.since_best >= self.unit.body["patience"] and not self.is_landing:
+            self._land()
         if is_better:
             self.best, self.best_score = replace(learner, known_distance=known_distance), judgement.mean
         point = {
@@ -162,11 +168,19 @@ class Course:
             "seconds": self.elapsed(),
             "best_score": self.best_score,
             "since_best": self.since_best,
+            "n_episodes": self.n_episodes,
+            "is_landing": self.is_landing,
+            "format": FORMAT,
         }
         best = self.best.to_bytes()
         self.unit.save(packed(about, self.training.checkpoint() | {"best": _bytes(best)}), self.progress())
         if is_better:
             self.unit.publish(self._result(judgement), best)
+
+    def _land(self) -> None:
+        """Ends soon, but not at once: what it learnt at a high rate is worth more after a low one."""
+        self.is_landing = True
+        self.n_episodes = min(self.n_episodes, round((1 + LANDING) * self.training.n_episodes))
 
     def _is_better(self, score: float) -> bool:
         return score < self.best_score if self.spec.kind == "regression" else score > self.best_score

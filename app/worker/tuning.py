@@ -7,6 +7,7 @@ ones ahead. Half of the job's episodes and seconds go to the trials, the other h
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -105,10 +106,10 @@ def _tried(unit: Unit, pools: Pools, n_trials: int) -> Judgement:
     """A short training; ends by episodes or seconds, whichever comes first."""
     training = Training(pools.spec, pools.train)
     goal = max(1, int(SHARE * unit.body["episodes"] / n_trials))
-    most = unit.body["max_seconds"]
     started_at = checked_at = time.monotonic()
-    while training.n_episodes < goal and (most is None or time.monotonic() - started_at < SHARE * most / n_trials):
-        training.advance(1)
+    most = math.inf if (asked := unit.body["max_seconds"]) is None else SHARE * asked / n_trials
+    while (fraction := max(training.n_episodes / goal, (time.monotonic() - started_at) / most)) < 1:
+        training.advance(1, fraction)
         if time.monotonic() - checked_at > CHECK_SECONDS:
             unit.check()
             checked_at = time.monotonic()

@@ -17,6 +17,7 @@ from app.db import artefacts, jobs
 from app.db.session import EVERY_PROJECT, Store
 from app.db.tables import Adaptation, Artefact, Job, Upload
 from app.fewshot.learner import Learner
+from app.fewshot.training import Training
 from app.main import create_app
 from app.services.adapt import Shelf
 from app.settings import Settings
@@ -188,6 +189,26 @@ def test_a_file_beyond_the_limit_is_refused_before_it_is_read(few: FewShot) -> N
     assert count(few.store, Artefact) == 0
 
 
+def test_a_file_that_goes_on_beyond_the_limit_is_refused_on_its_way(store: Store, database_url: str) -> None:
+    """As curl sends what it reads from a pipe: nobody said how long it would be."""
+    sent = 0
+
+    def pieces() -> Iterator[bytes]:
+        nonlocal sent
+        yield b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.npz"\r\n\r\nPK\x03\x04'
+        for _ in range(100):
+            sent += 2**12
+            yield bytes(2**12)
+
+    app = create_app(Settings(database=database_url, max_body_bytes=1024, max_artefact_bytes=2**14))
+    with TestClient(app, base_url="http://127.0.0.1:8000", raise_server_exceptions=False) as client:
+        headers = {"Content-Type": "multipart/form-data; boundary=x"}
+        response = client.post(DATASETS, content=pieces(), headers=headers)
+    assert (response.status_code, response.json()["code"]) == (413, "too-large")
+    assert str(2**14 + 2**16) in response.json()["detail"]
+    assert (count(store, Upload), count(store, Artefact)) == (0, 0)
+
+
 def test_a_study_tunes_a_learner_and_starts_the_next_one_ahead(few: FewShot) -> None:
     few.upload()
     studies = []
@@ -291,6 +312,26 @@ def test_a_worker_that_dies_leaves_a_checkpoint_from_which_the_next_goes_on(few:
     for one, other in zip(resumed["curve"], whole["curve"], strict=True):
         assert (one["accuracy"], one["loss"]) == pytest.approx((other["accuracy"], other["loss"]))
     assert resumed["accuracy"] == whole["accuracy"]
+
+
+def test_whose_patience_is_over_lets_the_rate_fall_before_it_ends(
+    few: FewShot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few.upload()
+    few.train(patience=1, episodes=100_000, options={"learning_rate": 1e-12})  # so that nothing gets better
+    fractions: list[float] = []
+    real = Training.advance
+
+    def advance(training: Training, n_updates: int, fraction: float = 0.0) -> float:
+        fractions.append(fraction)
+        return real(training, n_updates, fraction)
+
+    monkeypatch.setattr(Training, "advance", advance)
+    result = few.run()["result"]
+    assert [point["episodes"] for point in result["curve"]] == [200, 400, 533]
+    assert fractions[399] == pytest.approx(399 / 100_000)
+    assert fractions[400] == pytest.approx(0.75, abs=1e-3)
+    assert fractions[-1] == pytest.approx(532 / 533)
 
 
 def test_cancelling_keeps_the_best_so_far(few: FewShot) -> None:

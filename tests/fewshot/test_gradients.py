@@ -54,6 +54,7 @@ def along(slope: gradients.Slope, params: Params, episodes: Episodes, direction:
 
 CASES: list[tuple[MethodName, dict[str, Any], Any]] = [
     ("prototypical", {}, clusters),
+    ("prototypical", {"training_shots": 1, "distance": "cosine"}, clusters),
     ("prototypical", {"backbone": "conv4", "width": 3, "training_shots": 1, "training_queries": 2}, images),
     ("siamese", {}, clusters),
     ("metasvm", {}, clusters),
@@ -82,22 +83,67 @@ def test_the_step_agrees_with_finite_differences(method: MethodName, choices: di
     assert still <= {"head.bias"}, still  # of metasvm, likewise
 
 
-def test_one_step_of_reptile_follows_the_gradient_of_all_its_examples() -> None:
-    of = spec("reptile", inner_steps=1, inner_rate=0.2)
+def test_reptile_follows_where_steps_on_one_part_of_the_examples_after_another_lead() -> None:
+    of = spec(
+        "reptile", training_queries=5, inner_steps=2, inner_rate=0.2
+    )  # 2 + 5 examples of each class: four, and the other three
     backbone, params, episodes = prepared(of, clusters())
     _, moved = jax.jit(gradients.slope_of(of, backbone))(params, episodes)
     inner = Inner(of, backbone)
 
-    def loss(weights: Params, task: int) -> Any:
-        x = jnp.concatenate([episodes.support_x[task], episodes.query_x[task]])
-        y = jnp.concatenate([episodes.support_y[task], episodes.query_y[task]])
-        return inner.loss(inner.outputs(weights, x), y, jnp.ones(len(y)), jnp.ones(3, bool))
+    def loss(weights: Params, task: int, chosen: tuple[int, ...]) -> Any:
+        parts = (episodes.support_x, episodes.query_x), (episodes.support_y, episodes.query_y)
+        x, y = (
+            np.concatenate([p[task].reshape(3, -1, *p.shape[2:]) for p in pair], 1)[:, list(chosen)] for pair in parts
+        )
+        y = y.ravel()
+        return inner.loss(inner.outputs(weights, x.reshape(len(y), -1)), y, jnp.ones(len(y)), jnp.ones(3, bool))
 
-    slopes = [jax.grad(loss)(inner.start(params, 3), task) for task in range(2)]
-    for name in params:
-        if not name.startswith("head."):
-            expected = 0.1 * (slopes[0][name] + slopes[1][name])
-            np.testing.assert_allclose(moved[name], expected, rtol=1e-8, atol=1e-12)
+    slope = jax.jit(jax.grad(loss), static_argnums=(1, 2))
+    expected = {name: np.zeros(np.shape(params[name])) for name in params if not name.startswith("head.")}
+    for task in range(2):
+        weights = inner.start(params, 3)
+        for chosen in ((0, 1, 2, 3), (4, 5, 6, 0)):
+            slopes = slope(weights, task, chosen)
+            weights = {name: weights[name] - 0.2 * slopes[name] for name in weights}
+        for name in expected:
+            expected[name] = expected[name] + (params[name] - weights[name]) / 2
+    assert max(np.abs(value).max() for value in expected.values()) > 1e-3
+    for name, value in expected.items():
+        np.testing.assert_allclose(moved[name], value, rtol=1e-8, atol=1e-12)
+
+
+def test_the_inner_steps_are_those_of_gradient_descent_on_all_weights() -> None:
+    of = spec("maml", inner_rate=0.3)
+    backbone, params, episodes = prepared(of, clusters())
+    inner = Inner(of, backbone)
+    x, y = episodes.support_x[0], episodes.support_y[0]
+
+    def loss(weights: Params) -> Any:
+        log_odds = of.head_gain / np.sqrt(5) * backbone.features(weights, x, jnp) @ weights["head.w"]
+        return -jax.nn.log_softmax(log_odds + weights["head.b"])[jnp.arange(6), y].mean()
+
+    weights, slope = inner.start(params, 3), jax.jit(jax.grad(loss))
+    for _ in range(3):
+        slopes = slope(weights)
+        weights = {name: weights[name] - 0.3 * slopes[name] for name in weights}
+    found = inner.adapted(params, Support(x, y, np.ones(6), np.ones(3, bool)), 3)
+    assert np.abs(found["dense0.w"] - params["dense0.w"]).max() > 1e-3
+    for name, value in weights.items():
+        np.testing.assert_allclose(found[name], value, rtol=1e-8, atol=1e-12)
+
+
+def test_prototypical_learns_from_every_pair_of_its_examples() -> None:
+    of = spec("prototypical", backbone="linear", training_shots=1, training_queries=2, tasks_per_update=1)
+    backbone, params, episodes = prepared(of, clusters())
+    x = np.concatenate([episodes.support_x[0], episodes.query_x[0]]) @ params["dense0.w"] + params["dense0.b"]
+    y = np.concatenate([episodes.support_y[0], episodes.query_y[0]])
+    losses = []
+    for i in range(9):
+        others = [j for j in range(9) if j != i]
+        near = [np.exp(-10 * np.exp(params["head.scale"]) * ((x[i] - x[j]) ** 2).sum() / 5) for j in others]
+        losses.append(-np.log(sum(near[n] for n, j in enumerate(others) if y[j] == y[i]) / sum(near)))
+    assert float(gradients.slope_of(of, backbone)(params, episodes)[0]) == pytest.approx(np.mean(losses), rel=1e-9)
 
 
 def test_maml_without_inner_steps_is_plain_multi_task_training() -> None:

@@ -51,6 +51,28 @@ def test_a_turned_class_is_another_class() -> None:
     assert sum(x.tobytes() in upright for x in episodes.support_x[0]) == 2
 
 
+def test_a_mirrored_class_is_another_class_and_turns_too() -> None:
+    pool = images(n_classes=2)
+    mirrored = pool.with_mirrors().with_rotations()
+    assert mirrored.n_classes == 16
+    episodes = mirrored.draw(np.random.default_rng(0), 1, ways=16, shots=1, queries=1)
+    upright = {image.tobytes() for image in pool.x.astype(np.float32)}
+    seen = set()
+    for x in episodes.support_x[0]:
+        back = {
+            (is_mirrored, turn): np.rot90(x[:, ::-1] if is_mirrored else x, -turn)
+            for is_mirrored in (False, True)
+            for turn in range(4)
+        }
+        seen |= {key for key, image in back.items() if np.ascontiguousarray(image).tobytes() in upright}
+    assert len(seen) == 8
+
+
+def test_vectors_cannot_be_mirrored() -> None:
+    with pytest.raises(Invalid, match="images"):
+        clusters().with_mirrors()
+
+
 def test_vectors_cannot_be_turned() -> None:
     with pytest.raises(Invalid, match="square images"):
         clusters().with_rotations()

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 
 from app.errors import EngineMissing, Invalid, NotTrainedYet, ShapeError
-from app.fewshot.backbones import Backbone, pooled, sliced
+from app.fewshot.backbones import Backbone, as_it_is, pooled, sliced
 from app.fewshot.dataset import packed, unpacked
-from app.fewshot.gradients import convolved
+from app.fewshot.gradients import by_batch, convolved
 from app.fewshot.hog import hog
 from app.fewshot.judge import Tasks, baselines, judged
 from app.fewshot.learner import Learner, padded
 from app.fewshot.spec import METHODS, MethodName
-from app.fewshot.training import Training
+from app.fewshot.training import Training, falling
 from tests.fewshot.problems import clusters, images, lines, spec
 
 TASKS = Tasks(ways=3, shots=2, queries=4, n_episodes=40, seed=0)
@@ -77,6 +77,14 @@ def test_a_regression_does_not_depend_on_the_unit_of_its_values() -> None:
     assert errors[1] == pytest.approx(1e6 * errors[0], rel=1e-2)  # float32
 
 
+def test_the_rate_falls_to_nothing_along_half_a_cosine() -> None:
+    assert [falling(fraction) for fraction in (0.0, 1 / 3, 0.5, 1.0, 1.5)] == pytest.approx([1, 0.75, 0.5, 0, 0])
+    training = Training(spec("prototypical"), clusters())
+    before = training.learner().params["dense0.w"]
+    training.advance(2, fraction=1.0)
+    np.testing.assert_allclose(training.learner().params["dense0.w"], before, rtol=1e-6)  # an average of equals
+
+
 def test_a_learner_of_a_version_with_other_networks_is_refused() -> None:
     learner = Training(spec("prototypical"), clusters()).learner()
     about, arrays = unpacked(learner.to_bytes())
@@ -106,10 +114,25 @@ def test_a_backbone_gives_the_same_features_in_numpy_and_jax(kind: str, shape: t
     assert len({row.tobytes() for row in features}) == 5
 
 
-def test_a_convolution_of_slices_is_that_of_jax() -> None:
+@pytest.mark.parametrize("stride", [1, 2])
+def test_a_convolution_of_slices_is_that_of_jax(stride: int) -> None:
     rng = np.random.default_rng(0)
-    x, w = (rng.standard_normal(shape).astype(np.float32) for shape in ((2, 7, 6, 3), (27, 4)))
-    np.testing.assert_allclose(sliced(x, w), convolved(x, w), atol=1e-4)  # float32
+    x, w = (rng.standard_normal(shape).astype(np.float32) for shape in ((2, 7, 6, 5), (45, 4)))
+    np.testing.assert_allclose(sliced(x, w, stride), convolved(x, w, stride), atol=1e-4)  # float32
+
+
+def test_a_learner_has_the_statistics_of_training_examples_for_good() -> None:
+    """As a batch of these examples would be normalised, and not by what it is asked with."""
+    training = Training(spec("prototypical", backbone="conv4", width=3, training_queries=2), images())
+    training.advance(1)
+    typical, learner = training._typical(), training.learner()
+    params = training.checkpoint()
+    average = {name.removeprefix("average/"): params[name] for name in params if name.startswith("average/")}
+    by_its_batch = training.backbone.features(average, typical, jnp, convolved, by_batch)
+    fixed = training.backbone.features(learner.params, typical, normalisation=as_it_is)
+    np.testing.assert_allclose(fixed, by_its_batch, atol=0.02 * fixed.std())  # variances are differences of float32
+    x = images().x[:6]
+    np.testing.assert_allclose(learner.features(x)[2:3], learner.features(x[2:3]), atol=1e-5)
 
 
 def test_pooling_keeps_the_largest_of_each_square() -> None:
