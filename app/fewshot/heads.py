@@ -69,7 +69,9 @@ def ridge(params: Params, support: Any, members: Any, queries: Any, xp: Any = np
 
 
 def linear(weights: Params, features: Any, gain: float) -> Any:
-    """(q, n_features) → (q, n_outputs): the head that gradient steps have moved."""
+    """(q, n_features) → (q, n_outputs): the head that gradient steps have moved; a classification's has a centre."""
+    if "head.centre" in weights:
+        features = features - weights["head.centre"]
     return gain / features.shape[1] ** 0.5 * (features @ weights["head.w"]) + weights["head.b"]
 
 

@@ -10,7 +10,9 @@ The inner loop learns one task from its support set, by gradient descent from we
 The head starts as the same vector for every class, so any number of ways is only another shape, and the order of
 classes does not matter (Ye & Chao 2022). The first step of a classification then moves the head alone, towards the
 classes' means: by a head that is the same for every class no feature is better than another, so the slope of every
-other weight is zero, as is that slope's own slope, and neither is computed.
+other weight is zero, as is that slope's own slope, and neither is computed. It sees features from the centre of the
+support set, which no step moves: what all features have in common would let steps overshoot for all classes at once
+(two of them left anil with 79 % at 5-way 5-shot after 120 updates where one had 88 %).
 A regression is a head of one output and a squared loss.
 """
 
@@ -94,8 +96,10 @@ class Inner:
     def adapted(self, params: Params, support: Support, n_steps: int) -> Params:
         """The weights after `n_steps` of gradient descent on the support set."""
         weights = self.start(params, support.present.shape[0])
-        n_of_head = n_steps if self.spec.method == "anil" else min(n_steps, self._n_of_head)
-        weights = self._with_moved_head(params, weights, support, n_of_head)
+        n_of_head = 0
+        if self.is_head_first or self.spec.method == "anil":
+            n_of_head = n_steps if self.spec.method == "anil" else min(n_steps, 1)
+            weights = self._with_moved_head(params, weights, support, n_of_head)
 
         def descend(weights: Params, _: None) -> tuple[Params, None]:
             return self._descended(params, weights, support), None
@@ -104,8 +108,8 @@ class Inner:
 
     def followed(self, params: Params, supports: Support) -> Params:
         """The weights after a step on each of these support sets, which lie along the first axis."""
-        weights, n_of_head = self.start(params, supports.present.shape[1]), self._n_of_head
-        if n_of_head:
+        weights, n_of_head = self.start(params, supports.present.shape[1]), int(self.is_head_first)
+        if self.is_head_first:
             weights = self._with_moved_head(params, weights, Support(*(part[0] for part in supports)), 1)
 
         def descend(weights: Params, support: Support) -> tuple[Params, None]:
@@ -115,30 +119,35 @@ class Inner:
         return _scanned(descend, weights, rest, len(rest.y))
 
     @property
-    def _n_of_head(self) -> int:
-        """First steps that move nothing but the head."""
-        return 1 if self.spec.kind == "classification" else 0
+    def is_head_first(self) -> bool:
+        """Whether the first step moves nothing but the head."""
+        return self.spec.kind == "classification"
 
     def _with_moved_head(self, params: Params, weights: Params, support: Support, n_steps: int) -> Params:
         """After steps that the head takes alone, so that the features of the support set stay."""
-        features = self._features(weights, support.x) if n_steps else None
+        features = self._features(weights, support.x)
+        centre: Params = {}
+        if self.is_head_first:
+            centre = {"head.centre": support.weights @ features / support.weights.sum()}
 
         def support_loss(head: Params) -> Any:
-            return self._scaled_loss(linear(head, features, self.spec.head_gain), support)
+            return self._scaled_loss(linear(head | centre, features, self.spec.head_gain), support)
 
         def descend(head: Params, _: None) -> tuple[Params, None]:
             return self._stepped(params, head, jax.grad(support_loss)(head)), None
 
         head = {name: value for name, value in weights.items() if name.startswith("head.")}
-        return {**weights, **_scanned(descend, head, None, n_steps)}
+        return weights | centre | _scanned(descend, head, None, n_steps)
 
     def _descended(self, params: Params, weights: Params, support: Support) -> Params:
         """After one step of all weights."""
 
-        def support_loss(weights: Params) -> Any:
-            return self._scaled_loss(self.outputs(weights, support.x), support)
+        moving = {name: value for name, value in weights.items() if name != "head.centre"}
 
-        return self._stepped(params, weights, jax.grad(support_loss)(weights))
+        def support_loss(moving: Params) -> Any:
+            return self._scaled_loss(self.outputs(weights | moving, support.x), support)
+
+        return weights | self._stepped(params, moving, jax.grad(support_loss)(moving))
 
     def _scaled_loss(self, outputs: Any, support: Support) -> Any:
         """Else a step means less, the more classes there are."""

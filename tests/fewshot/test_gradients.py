@@ -84,27 +84,27 @@ def test_the_step_agrees_with_finite_differences(method: MethodName, choices: di
 
 
 def test_reptile_follows_where_steps_on_one_part_of_the_examples_after_another_lead() -> None:
-    of = spec(
-        "reptile", training_queries=5, inner_steps=2, inner_rate=0.2
-    )  # 2 + 5 examples of each class: four, and the other three
+    of = spec("reptile", training_queries=5, inner_steps=2, inner_rate=0.2)
     backbone, params, episodes = prepared(of, clusters())
     _, moved = jax.jit(gradients.slope_of(of, backbone))(params, episodes)
     inner = Inner(of, backbone)
 
-    def loss(weights: Params, task: int, chosen: tuple[int, ...]) -> Any:
-        parts = (episodes.support_x, episodes.query_x), (episodes.support_y, episodes.query_y)
-        x, y = (
-            np.concatenate([p[task].reshape(3, -1, *p.shape[2:]) for p in pair], 1)[:, list(chosen)] for pair in parts
-        )
-        y = y.ravel()
-        return inner.loss(inner.outputs(weights, x.reshape(len(y), -1)), y, jnp.ones(len(y)), jnp.ones(3, bool))
+    def part(task: int, chosen: list[int]) -> tuple[Any, Any]:
+        both = (episodes.support_x, episodes.query_x), (episodes.support_y, episodes.query_y)
+        x, y = (np.concatenate([p[task].reshape(3, -1, *p.shape[2:]) for p in pair], 1)[:, chosen] for pair in both)
+        return x.reshape(y.size, -1), y.ravel()
 
-    slope = jax.jit(jax.grad(loss), static_argnums=(1, 2))
+    def loss(weights: Params, centre: Any, x: Any, y: Any) -> Any:
+        outputs = inner.outputs(weights | {"head.centre": centre}, x)
+        return inner.loss(outputs, y, jnp.ones(len(y)), jnp.ones(3, bool))
+
+    slope = jax.jit(jax.grad(loss))
     expected = {name: np.zeros(np.shape(params[name])) for name in params if not name.startswith("head.")}
     for task in range(2):
         weights = inner.start(params, 3)
-        for chosen in ((0, 1, 2, 3), (4, 5, 6, 0)):
-            slopes = slope(weights, task, chosen)
+        centre = backbone.features(params, part(task, [0, 1, 2, 3])[0]).mean(0)
+        for chosen in ([0, 1, 2, 3], [4, 5, 6, 0]):  # of seven examples of each class four, and the other three
+            slopes = slope(weights, centre, *part(task, chosen))
             weights = {name: weights[name] - 0.2 * slopes[name] for name in weights}
         for name in expected:
             expected[name] = expected[name] + (params[name] - weights[name]) / 2
@@ -120,10 +120,11 @@ def test_the_inner_steps_are_those_of_gradient_descent_on_all_weights() -> None:
     x, y = episodes.support_x[0], episodes.support_y[0]
 
     def loss(weights: Params) -> Any:
-        log_odds = of.head_gain / np.sqrt(5) * backbone.features(weights, x, jnp) @ weights["head.w"]
+        log_odds = of.head_gain / np.sqrt(5) * (backbone.features(weights, x, jnp) - centre) @ weights["head.w"]
         return -jax.nn.log_softmax(log_odds + weights["head.b"])[jnp.arange(6), y].mean()
 
     weights, slope = inner.start(params, 3), jax.jit(jax.grad(loss))
+    centre = backbone.features(params, x).mean(0)
     for _ in range(3):
         slopes = slope(weights)
         weights = {name: weights[name] - 0.3 * slopes[name] for name in weights}
@@ -218,7 +219,7 @@ def test_padding_changes_nothing() -> None:
     rows, present = np.arange(8) < 6, np.arange(8) < 3
     padded = inner.adapted(params, Support(*wide, rows.astype(float), present), 3)
     for name, value in plain.items():
-        there = padded[name][..., :3] if name.startswith("head.") else padded[name]
+        there = padded[name][..., :3] if name in ("head.w", "head.b") else padded[name]
         np.testing.assert_allclose(there, value, rtol=1e-8, atol=1e-12)
 
 
