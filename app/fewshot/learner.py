@@ -175,7 +175,7 @@ def _compiled(spec: LearnerSpec, backbone: Backbone) -> Any:
 
     from app.fewshot.inner import Inner, Support
 
-    inner = Inner(spec, backbone, is_alone=True)
+    inner = Inner(spec, backbone)
 
     def adapted(params: Params, x: Any, y: Any, weights: Any, present: Any) -> Params:
         return inner.adapted(params, Support(x, y, weights, present), spec.adapt_steps)

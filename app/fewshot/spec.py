@@ -116,8 +116,7 @@ def spec_of(
             raise Invalid(f"{name} need images, these examples have the shape {list(shape)}")
     ways = 1 if kind == "regression" else ways
     chosen = suited(method, kind, ways, shots) | {"width": WIDTHS.get(backbone, 0)} | dict(options)
-    if "adapt_steps" not in options:
-        chosen["adapt_steps"] = options.get("inner_steps", chosen["adapt_steps"])
+    chosen["adapt_steps"] = options.get("adapt_steps", max(chosen["adapt_steps"], chosen["inner_steps"]))
     rows = (
         chosen["tasks_per_update"] * chosen["training_ways"] * (chosen["training_shots"] + chosen["training_queries"])
     )
@@ -146,7 +145,7 @@ def suited(method: MethodName, kind: Literal["classification", "regression"], wa
         "learning_rate": 5e-3,
         "inner_rate": 0.1,
         "inner_steps": 2,
-        "adapt_steps": 2,
+        "adapt_steps": 5,
         "first_order": False,
         "distance": "euclidean",
         "head": "ridge",
