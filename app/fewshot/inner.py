@@ -167,7 +167,7 @@ class Inner:
 
 
 def _scanned(step: Any, start: Params, supports: Support | None, n_steps: int) -> Params:
-    """Where the steps lead. A few are written out: within a loop JAX's convolutions take five times as long."""
+    """Where the steps lead. A few are written out: within a loop convolutions took five times as long."""
     if n_steps == 0:
         return start
     return dict(jax.lax.scan(step, start, supports, length=n_steps, unroll=n_steps <= MAX_UNROLLED)[0])
