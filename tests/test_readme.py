@@ -76,4 +76,4 @@ def test_a_search_needs_nothing_but_curl(server: Server, tmp_path: Path) -> None
     assert '"state": "succeeded", "progress": 1.0' in answers
     assert '"held_out_examples":359' in answers
     with zipfile.ZipFile(tmp_path / "network.zip") as network:
-        assert sorted(network.namelist()) == ["network.json", "weights.npz"]
+        assert sorted(network.namelist()) == ["network.json", "network.onnx", "weights.npz"]
