@@ -109,7 +109,7 @@ def schemathesis(url: str, folder: Path, *, phases: str, examples: int, token: s
 @pytest.mark.parametrize(
     ("database", "is_known", "phases", "examples", "at_least"),
     [
-        ("postgresql", True, "examples,coverage,fuzzing,stateful", 6, 1200),
+        ("postgresql", True, "examples,coverage,fuzzing", 3, 4000),
         ("sqlite", True, "fuzzing,stateful", 5, 100),
         ("sqlite", False, "examples,coverage,fuzzing", 3, 500),
     ],
