@@ -22,8 +22,6 @@ from app.settings import PREFIX, Settings
 
 #: Numeric libraries start a thread per core; on a server those of several requests get in each other's way.
 _ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-#: Where JAX keeps what it compiled, or every learner would wait for the compiler again after each start.
-_COMPILED = "JAX_COMPILATION_CACHE_DIR"
 
 #: Of a key that ends: ten years.
 MAX_DAYS = 3650
@@ -77,8 +75,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = parser().parse_args(arguments)
     for name in _ONE_THREAD:
         os.environ.setdefault(name, "1")
-    caches = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    os.environ.setdefault(_COMPILED, os.path.join(caches, "metatune", "jax"))
     try:
         settings = settings_of(given)
         if given.command == "serve":
