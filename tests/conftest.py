@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from hypothesis import settings as hypothesis_settings
+from sqlalchemy.engine import make_url
 from starlette.testclient import TestClient
 
 from app.db.migrate import migrate
@@ -71,34 +72,43 @@ def migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def migrated_postgresql(postgresql_server: str) -> Iterator[Callable[[str], None]]:
-    """Makes a database with the schema, by copying a template."""
+def postgresql_admin(postgresql_server: str) -> Iterator[Any]:
+    """A connection that makes and drops databases."""
     import psycopg
 
-    admin = psycopg.connect(postgresql_server.format(name="postgres"), autocommit=True)
-    admin.execute("CREATE DATABASE migrated")
+    with psycopg.connect(postgresql_server.format(name="postgres"), autocommit=True) as admin:
+        yield admin
+
+
+@pytest.fixture(scope="session")
+def migrated_postgresql(postgresql_server: str, postgresql_admin: Any) -> Callable[[], str]:
+    """Makes a database with the schema, by copying a template, and returns its URL: another one at every call."""
+    postgresql_admin.execute("CREATE DATABASE migrated")
     store = Store(postgresql_server.format(name="migrated"))
     migrate(store)
     store.dispose()
 
-    def make(name: str) -> None:
-        admin.execute(f'CREATE DATABASE "{name}" TEMPLATE migrated')
+    def make() -> str:
+        name = f"test_{next(_numbers)}"
+        postgresql_admin.execute(f'CREATE DATABASE "{name}" TEMPLATE migrated')
+        return postgresql_server.format(name=name)
 
-    yield make
-    admin.close()
+    return make
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """A database of its own for the test, migrated and empty."""
     if request.param == "sqlite":
         path = tmp_path / "test.db"
         shutil.copy(request.getfixturevalue("migrated_sqlite"), path)
-        return f"sqlite:///{path}"
-    name = f"test_{next(_numbers)}"
-    request.getfixturevalue("migrated_postgresql")(name)
-    url: str = request.getfixturevalue("postgresql_server").format(name=name)
-    return url
+        yield f"sqlite:///{path}"
+        return
+    url: str = request.getfixturevalue("migrated_postgresql")()
+    yield url
+    name = make_url(url).database
+    # a thousand of them would fill a small machine's memory
+    request.getfixturevalue("postgresql_admin").execute(f'DROP DATABASE "{name}" WITH (FORCE)')
 
 
 @pytest.fixture

@@ -102,11 +102,11 @@ def test_a_copy_of_a_busy_sqlite_database_is_restored_with_everything_acknowledg
 
 
 def test_a_dump_of_a_busy_postgresql_database_is_restored_with_everything_acknowledged_before_it(
-    postgresql_server: str, migrated_postgresql: Callable[[str], None], tmp_path: Path
+    postgresql_server: str, migrated_postgresql: Callable[[], str], tmp_path: Path
 ) -> None:
     import psycopg
 
-    migrated_postgresql("drill_here")
+    here, there = migrated_postgresql(), postgresql_server.format(name="drill_there")
     with psycopg.connect(postgresql_server.format(name="postgres"), autocommit=True) as admin:
         admin.execute("CREATE DATABASE drill_there")
     with psycopg.connect(postgresql_server.format(name="postgres").replace("metatune:", "postgres:")) as admin:
@@ -114,7 +114,6 @@ def test_a_dump_of_a_busy_postgresql_database_is_restored_with_everything_acknow
     binaries = Path(folder)  # of the server's own version, as a dump needs them
     if not (binaries / "pg_dump").exists():
         pytest.skip("this PostgreSQL comes without pg_dump")
-    here, there = (postgresql_server.format(name=name) for name in ("drill_here", "drill_there"))
 
     def tool(name: str, *arguments: str) -> None:
         environment = os.environ | {"PGOPTIONS": "-c metatune.project=every"}

@@ -126,13 +126,12 @@ def test_a_network_to_the_database_that_is_cut_or_silent_is_503_and_all_is_well_
 
 
 def test_a_replica_that_hangs_in_a_transaction_lets_go_of_its_locks(
-    postgresql_server: str, migrated_postgresql: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+    migrated_postgresql: Callable[[], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It was stopped between two statements; the other replica answers 503 meanwhile, and then goes on."""
     monkeypatch.setattr(session_module, "LOCK_WAIT_SECONDS", 1)
     monkeypatch.setattr(session_module, "IDLE_SECONDS", 3)
-    migrated_postgresql("hanging")
-    url = postgresql_server.format(name="hanging")
+    url = migrated_postgresql()
     hanging = Store(url)
     app = create_app(Settings(database=url, sweep_seconds=3600))
     with TestClient(app, base_url="http://127.0.0.1:8000", raise_server_exceptions=False) as client:
@@ -310,11 +309,9 @@ SHIFTED = """
 
 @pytest.mark.parametrize("shift", [-3600, 3600])
 def test_a_replica_whose_clock_is_an_hour_off_reclaims_neither_early_nor_late(
-    postgresql_server: str, migrated_postgresql: Callable[[str], None], shift: int
+    migrated_postgresql: Callable[[], str], shift: int
 ) -> None:
-    name = f"clock_{abs(shift)}_{shift > 0}".lower()
-    migrated_postgresql(name)
-    url = postgresql_server.format(name=name)
+    url = migrated_postgresql()
     store = Store(url)
     command = [sys.executable, "-c", textwrap.dedent(SHIFTED), str(shift)]
     with (

@@ -25,10 +25,8 @@ OTHERS = {"alembic_version"}
 
 
 @pytest.fixture
-def url(postgresql_server: str, migrated_postgresql: Callable[[str], None], request: pytest.FixtureRequest) -> str:
-    name = f"walls_{request.node.name}"[:63]
-    migrated_postgresql(name)
-    return postgresql_server.format(name=name)
+def url(migrated_postgresql: Callable[[], str]) -> str:
+    return migrated_postgresql()
 
 
 @pytest.fixture

@@ -23,8 +23,7 @@ def test_nothing_that_somebody_sends_gets_through(
 ) -> None:
     url = None
     if database == "postgresql":
-        request.getfixturevalue("migrated_postgresql")("attacked")
-        url = request.getfixturevalue("postgresql_server").format(name="attacked")
+        url = request.getfixturevalue("migrated_postgresql")()
     with target(tmp_path, url, every=EVERY) as there:
         for family in FAMILIES:
             found = attack(there, family)

@@ -126,8 +126,7 @@ def test_every_answer_is_one_that_the_document_promises(
 ) -> None:
     url = f"sqlite:///{tmp_path / 'metatune.db'}"
     if database == "postgresql":
-        request.getfixturevalue("migrated_postgresql")("document")
-        url = request.getfixturevalue("postgresql_server").format(name="document")
+        url = request.getfixturevalue("migrated_postgresql")()
     token = key(url)
     with Server(tmp_path, database=url) as server:
         prepare(server.url, token)

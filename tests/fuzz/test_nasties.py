@@ -32,8 +32,7 @@ def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     folder: Path = tmp_path_factory.mktemp("nasties")
     database = None
     if request.param == "postgresql":
-        request.getfixturevalue("migrated_postgresql")("nasties")
-        database = request.getfixturevalue("postgresql_server").format(name="nasties")
+        database = request.getfixturevalue("migrated_postgresql")()
     with Server(folder, database=database) as server:
         with httpx.Client(base_url=server.url) as http:
             http.put("/v1/studies/s", json={"space": {"x": UNIT}, "algorithm": "random"}).raise_for_status()

@@ -38,8 +38,7 @@ def http(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     folder: Path = tmp_path_factory.mktemp("askers")
     database = None
     if kind == "postgresql":
-        request.getfixturevalue("migrated_postgresql")("askers")
-        database = request.getfixturevalue("postgresql_server").format(name="askers")
+        database = request.getfixturevalue("migrated_postgresql")()
     limits = httpx.Limits(max_connections=ASKERS, max_keepalive_connections=ASKERS)
     with (
         Server(folder, database=database, workers=workers) as server,

@@ -77,10 +77,9 @@ def test_the_service_does_what_the_model_does(client: TestClient, store: Store) 
 @pytest.mark.slow
 @pytest.mark.timeout(0 if LONG else 300)
 def test_two_servers_on_one_database_do_what_the_model_does(
-    migrated_postgresql: Callable[[str], None], postgresql_server: str, tmp_path: Path
+    migrated_postgresql: Callable[[], str], tmp_path: Path
 ) -> None:
-    migrated_postgresql("two_servers")
-    url = postgresql_server.format(name="two_servers")
+    url = migrated_postgresql()
     # upkeep sleeps: the machine itself says when leases run out, and when somebody looks
     command = ["env", "METATUNE_SWEEP_SECONDS=86400", str(Path(sys.executable).parent / "metatune-server")]
     store = Store(url)
