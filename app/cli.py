@@ -78,9 +78,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         settings = settings_of(given)
         if given.command == "serve":
-            gc.disable()  # what an import makes stays, and there is a lot of it to look through
+            gc.disable()  # as in app.__main__
             from app.serve import serve as run  # here: the other commands need no server
 
+            gc.freeze()
             gc.enable()
             run(settings, roles=given.roles, insecure=given.insecure)
         elif given.command == "migrate":

@@ -13,29 +13,13 @@ from typing import Any
 
 from fastapi import FastAPI
 from starlette.middleware import Middleware
+from starlette.routing import BaseRoute
 
 from app import tracing
-from app.api import (
-    adapt,
-    audit,
-    datasets,
-    events,
-    exchange,
-    insight,
-    keys,
-    knowledge,
-    learners,
-    loop,
-    nas,
-    operations,
-    problems,
-    projects,
-    schema,
-    studies,
-    trials,
-)
+from app.api import loop, operations, problems, schema, studies, trials
 from app.api.dependencies import callers
 from app.api.desk import Desk
+from app.api.later import Later
 from app.api.middleware import Guarded, Limited, Observed
 from app.db.keys import Uses
 from app.db.session import Most, Store
@@ -45,13 +29,22 @@ from app.services.speculate import Speculation
 from app.services.upkeep import upkeep
 from app.settings import Settings
 
-#: Whose routes there are; the busiest are tried first.
-PARTS = (
-    loop, trials, studies, insight, operations, exchange, events, keys, projects, audit, knowledge, nas, datasets,
-    learners, adapt,
-)  # fmt: skip
-#: What a process with the worker role alone answers.
-WORKER_PARTS = (operations, nas, adapt)
+#: Loaded first: what training scripts call. The busiest are tried first.
+FIRST = (loop, trials, studies, operations)
+
+
+def routes_of_the_rest() -> list[BaseRoute]:
+    from app.api import adapt, audit, datasets, events, exchange, insight, keys, knowledge, learners, nas, projects
+
+    rest = (insight, exchange, events, keys, projects, audit, knowledge, nas, datasets, learners, adapt)
+    return [route for part in rest for route in part.router.routes]
+
+
+def routes_of_a_worker() -> list[BaseRoute]:
+    """What a process with the worker role alone answers."""
+    from app.api import adapt, nas
+
+    return [route for part in (operations, nas, adapt) for route in part.router.routes]
 
 
 def end_streams_on_signal(closing: asyncio.Event) -> None:
@@ -85,10 +78,11 @@ def paces(settings: Settings) -> list[Middleware]:
     ]
 
 
-def create_app(settings: Settings | None = None, *, is_worker: bool = False) -> FastAPI:
+def create_app(settings: Settings | None = None, *, is_worker: bool = False, at_once: bool = True) -> FastAPI:
     """The API on the database of the settings, which must be migrated (`metatune-server` does so at its start).
 
     `is_worker`: of a process with the worker role, which answers what only a worker can, and nothing else.
+    `at_once`: with all routes; a server that is to be ready soon loads most of them afterwards (`app.api.later`).
     """
     settings = settings or Settings.from_environment()
     traces = tracing.start(settings.traces) if settings.traces else None
@@ -97,6 +91,8 @@ def create_app(settings: Settings | None = None, *, is_worker: bool = False) -> 
         most=Most(settings.max_studies_per_project, settings.max_trials_per_study),
         answer_seconds=settings.answer_seconds,
     )
+
+    later: Later | None = None
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -114,12 +110,14 @@ def create_app(settings: Settings | None = None, *, is_worker: bool = False) -> 
         lessons = learning(store, memory)
         speculation = Speculation(store, memory) if settings.speculate else None
         app.state.desk = Desk(store, settings.ask_threads, memory, speculation, lessons)
-        app.state.insights = insight.Insights(memory)
+        app.state.insights = None
         sweeps = upkeep(store, settings.sweep_seconds, uses)
         sweeps.start()
         lessons.start()
         if speculation is not None:
             speculation.start()
+        if later is not None:
+            later.load_soon()
         yield
         app.state.closing.set()
         if speculation is not None:
@@ -139,7 +137,7 @@ def create_app(settings: Settings | None = None, *, is_worker: bool = False) -> 
         redirect_slashes=False,
         telemetry={"tracing": False, "metrics": False, "logs": False},  # half a dozen calls a request, for nobody yet
         openapi_url=None if is_worker else "/openapi.json",
-        routes=[route for part in (WORKER_PARTS if is_worker else PARTS) for route in part.router.routes],
+        routes=routes_of_a_worker() if is_worker else [route for part in FIRST for route in part.router.routes],
         middleware=[
             Middleware(Observed),
             Middleware(Guarded, hosts=settings.hosts),
@@ -154,5 +152,14 @@ def create_app(settings: Settings | None = None, *, is_worker: bool = False) -> 
     problems.install(app)
     if not is_worker:
         operations.install_docs(app)
-        app.openapi = lambda: schema.document(app)  # type: ignore[method-assign]
+        later = Later(app.router, routes_of_the_rest)
+        app.router.routes.append(later)
+        if at_once:
+            later.load()
+
+        def document() -> dict[str, Any]:
+            later.load()
+            return schema.document(app)
+
+        app.openapi = document  # type: ignore[method-assign]
     return app

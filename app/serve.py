@@ -159,7 +159,7 @@ def worker() -> FastAPI:
     supervisor = os.environ.get(_SUPERVISOR)
     if supervisor is not None:
         threading.Thread(target=_leave_with, args=(int(supervisor),), daemon=True).start()
-    return create_app(settings)
+    return create_app(settings, at_once=False)
 
 
 def _leave_with(supervisor: int) -> None:

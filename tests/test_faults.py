@@ -10,7 +10,6 @@ import sys
 import tempfile
 import textwrap
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -32,18 +31,10 @@ from tests.ledger.cluster import Cluster
 from tests.ledger.proxy import Proxy
 from tests.test_cli import run, serving
 from tests.test_connections import connect, rest
+from tests.waiting import until
 
 STUDY = "/v1/studies/broken"
 SPACE = {"x": {"type": "float", "low": 0, "high": 1}}
-#: Generous: what recovers does so within a second or two.
-PATIENCE = 60.0
-
-
-def until(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < end, "it did not come true"
-        time.sleep(0.02)
 
 
 def not_now(response: httpx2.Response) -> None:

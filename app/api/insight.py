@@ -42,7 +42,10 @@ class Insights:
 
 
 async def current_insights(request: Request) -> Insights:
-    insights: Insights = request.app.state.insights
+    state = request.app.state
+    if state.insights is None:
+        state.insights = Insights(state.desk.memory)
+    insights: Insights = state.insights
     return insights
 
 
