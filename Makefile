@@ -57,6 +57,9 @@ demo: $(READY)  ## tune a support vector machine on handwritten digits, then lea
 bench-demo: $(READY)  ## the demo over ten seeds: tuned against defaults and random search
 	$(BIN)/python -m benchmarks.demo_seeds
 
+bench-recovery: $(READY)  ## how soon a server that was killed under load is ready again: KILLS=30
+	$(BIN)/python -m benchmarks.recovery --kills $(or $(KILLS),30)
+
 bench-throughput: $(READY)  ## how many asks and tells a second the server answers
 	$(BIN)/python -m benchmarks.throughput
 
