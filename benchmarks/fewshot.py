@@ -104,6 +104,9 @@ def run(method: str, seed: int, options: argparse.Namespace, data: Dataset) -> l
                 line[name] = [there.mean, there.half_width]
         show(line)
         found.append(line)
+        if last and options.keep:
+            options.keep.mkdir(parents=True, exist_ok=True)
+            (options.keep / f"{method}-{seed}-{'-'.join(hold)}.npz").write_bytes(learner.to_bytes())
     return found
 
 
@@ -119,11 +122,11 @@ def show(line: dict[str, Any]) -> None:
     )
 
 
-def time_an_adaptation(data: Dataset) -> None:
+def time_an_adaptation(data: Dataset, options: dict[str, Any]) -> None:
     """CPU time of a 5-way 5-shot adaptation with 25 queries, by an untrained learner: the weights do not matter."""
     spec = spec_of(
         method="prototypical", kind="classification", shape=data.shape, ways=5, shots=5, queries=5,
-        backbone=None, augment=None, seed=0, options={},
+        backbone=None, augment=None, seed=0, options=options,
     )  # fmt: skip
     pool = data.pool(range(len(data.names)))
     learner = Training(spec, pool).learner()
@@ -150,6 +153,7 @@ def main() -> None:
     options.add_argument("--options", default="{}", help="as in the call that trains a learner, JSON")
     options.add_argument("--augment", nargs="*", help="as in the call; left out, what is usual")
     options.add_argument("--hog", action="store_true", help="the engine-free backbone")
+    options.add_argument("--keep", type=Path, help="folder for the learners at their ends")
     options.add_argument("--adapt", action="store_true", help="time adaptations instead")
     options.add_argument("--core", type=int, default=None)
     chosen = options.parse_args()
@@ -157,7 +161,7 @@ def main() -> None:
         os.sched_setaffinity(0, {chosen.core if chosen.core is not None else min(os.sched_getaffinity(0))})
     data = omniglot()
     if chosen.adapt:
-        time_an_adaptation(data)
+        time_an_adaptation(data, json.loads(chosen.options))
         return
     RESULTS.parent.mkdir(exist_ok=True)
     for seed in chosen.seeds:

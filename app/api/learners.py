@@ -64,6 +64,9 @@ class Options(Body):
     first_order: bool | None = None
     distance: Literal["euclidean", "cosine"] | None = None
     head: Annotated[Literal["ridge", "svm"] | None, Field(description="Of metasvm, once it is trained")] = None
+    networks: Annotated[int | None, Field(ge=1, le=8, description="Trained apart, in turns; they answer together")] = (
+        None
+    )
 
 
 class Tune(Body):

@@ -11,6 +11,9 @@ Decisions
   NumPy where a trained learner only embeds. So the learners that embed and compare (all but the `maml` family) need no
   engine to serve, and no new shape waits for a compiler. Price: a convolution of nine slices, beside JAX's own, which
   trains twice as fast where tasks share the weights.
+- *Two networks rather than a longer training.* Where classes are short a network soon has learnt what it can; two that
+  were trained apart err differently, and answer with the mean of their log-odds. They take turns at updates, so that
+  whatever ends a job ends them alike. Price: twice the time of an adaptation.
 - *A head for any number of ways.* The `maml` family learns one initial vector, and every class starts from a copy of it
   (Ye & Chao 2022), so a learner that was trained 5-way adapts 20-way too, whatever the order of the classes.
 - *The rate falls to zero along with what is left of the job*, of its episodes or its seconds, whichever ends it first.

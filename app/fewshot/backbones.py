@@ -120,6 +120,29 @@ def sliced(x: Any, weights: Any, stride: int = 1, xp: Any = np) -> Any:
     return (columns.reshape(-1, 9 * c) @ weights).reshape(*columns.shape[:3], -1)
 
 
+def banded(x: Array, weights: Array, stride: int = 1) -> Array:
+    """As `sliced`, in NumPy alone and in two thirds of the time: three columns side by side, and each row thrice.
+
+    Rows of pixels that lie below each other are one matrix with another start, so nothing is copied for them. What the
+    matrix products make across the ends of images is left out.
+    """
+    if stride != 1:
+        return np.asarray(sliced(x, weights, stride))
+    n, h, w, c = x.shape
+    columns = np.zeros((n, h + 2, w, 3 * c), x.dtype)
+    columns[:, 1:-1, :, c : 2 * c] = x
+    columns[:, 1:-1, 1:, :c] = x[:, :, :-1]
+    columns[:, 1:-1, :-1, 2 * c :] = x[:, :, 1:]
+    flat = columns.reshape(-1, 3 * c)
+    n_rows = len(flat) - 2 * w
+    convolved = np.empty((len(flat), weights.shape[1]), np.result_type(x, weights))
+    above, here, below = (flat[i * w : i * w + n_rows] for i in range(3))
+    np.matmul(above, weights[: 3 * c], out=convolved[:n_rows])
+    convolved[:n_rows] += here @ weights[3 * c : 6 * c]
+    convolved[:n_rows] += below @ weights[6 * c :]
+    return convolved.reshape(n, h + 2, w, -1)[:, :h]
+
+
 def pooled(x: Any, xp: Any = np) -> Any:
     """The largest of every 2 × 2 pixels: (n, h, w, c) → (n, ⌊h/2⌋, ⌊w/2⌋, c).
 

@@ -7,7 +7,7 @@ with the support set padded to a few shapes, so that hardly any task waits for t
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -15,13 +15,14 @@ from numpy.typing import NDArray
 
 from app.errors import NotTrainedYet
 from app.fewshot import heads, recurrent
-from app.fewshot.backbones import Backbone, Params, as_it_is
+from app.fewshot.backbones import Backbone, Params, as_it_is, banded
 from app.fewshot.dataset import packed, unpacked
 from app.fewshot.hog import hog
 from app.fewshot.spec import GRADIENT_BASED, LearnerSpec, need_engine
 from app.fewshot.tasks import Array, Indices
 
-FORMAT = 3  # of what is stored: another one, whenever the same weights mean another network
+FORMAT = 4  # of what is stored: another one, whenever the same weights mean another network
+OF_ONE_NETWORK = 3  # the format before learners could have several; still read
 CHUNK = 256  # examples embedded at one time
 SMALLEST_SHAPE = 8  # rows or classes; larger ones are padded to the next power of two
 MAX_SVM_STEPS = 10_000
@@ -31,12 +32,14 @@ MAX_SVM_STEPS = 10_000
 class Learner:
     """What meta-training made. `mean` and `deviation` bring examples to the scale that it was trained on.
 
-    A regression's targets have a scale of their own, which predictions come back from.
+    Several networks that were trained apart answer together: each sees the task by its own features, which lie side by
+    side here, and their log-odds are averaged. A regression's targets have a scale of their own, which predictions come
+    back from.
     """
 
     spec: LearnerSpec
     shape: tuple[int, ...]
-    params: Params
+    networks: tuple[Params, ...]  # the weights of each
     mean: Array
     deviation: Array
     known_distance: float | None = None  # how far from the nearest class nineteen of twenty known examples lie
@@ -47,19 +50,27 @@ class Learner:
         """Weights as plain arrays, the rest as JSON."""
         about = {"spec": asdict(self.spec), "shape": self.shape, "known_distance": self.known_distance}
         about |= {"format": FORMAT, "target_mean": self.target_mean, "target_deviation": self.target_deviation}
-        return packed(about, {"mean": self.mean, "deviation": self.deviation} | _prefixed("params", self.params))
+        arrays = {"mean": self.mean, "deviation": self.deviation}
+        for i, params in enumerate(self.networks):
+            arrays |= {f"network{i}/{name}": value for name, value in params.items()}
+        return packed(about, arrays)
 
     @classmethod
     def from_bytes(cls, content: bytes) -> Learner:
         """Raises: NotTrainedYet, for weights that this version would compute with differently."""
         about, arrays = unpacked(content)
-        if about.get("format") != FORMAT:
+        stored = dict(about["spec"])
+        if about.get("format") == OF_ONE_NETWORK:
+            parts, stored["networks"] = ["params"], 1
+        elif about.get("format") == FORMAT:
+            parts = [f"network{i}" for i in range(stored["networks"])]
+        else:
             raise NotTrainedYet("this learner was trained by a version with other networks; train it again")
-        spec = LearnerSpec(**{**about["spec"], "augment": tuple(about["spec"]["augment"])})
-        params = {name.removeprefix("params/"): arrays[name] for name in arrays if name.startswith("params/")}
+        spec = LearnerSpec(**{**stored, "augment": tuple(stored["augment"])})
+        networks = tuple(_under(part, arrays) for part in parts)
         shape = tuple(about["shape"])
         rest = {name: about[name] for name in ("known_distance", "target_mean", "target_deviation")}
-        return cls(spec, shape, params, arrays["mean"], arrays["deviation"], **rest)
+        return cls(spec, shape, networks, arrays["mean"], arrays["deviation"], **rest)
 
     @property
     def backbone(self) -> Backbone:
@@ -73,13 +84,19 @@ class Learner:
         return (x.astype(np.float32) - self.mean) / self.deviation
 
     def features(self, x: NDArray[np.generic], weights: Params | None = None) -> Array:
-        """(n, *shape) → (n, n_features), with the adapted weights if there are any."""
-        weights = self.params if weights is None else weights
-        normalisation = None if self.is_gradient_based else as_it_is
-        network = partial(self.backbone.features, weights, normalisation=normalisation)
-        embed = hog if self.spec.backbone == "hog" else network
-        parts = [embed(self.scaled(x[i : i + CHUNK])) for i in range(0, max(len(x), 1), CHUNK)]
+        """(n, *shape) → (n, n_features) of all networks, with the adapted weights if there are any."""
+        parts = [self._embedded(self.scaled(x[i : i + CHUNK]), weights) for i in range(0, max(len(x), 1), CHUNK)]
         return np.concatenate(parts)
+
+    def _embedded(self, x: Array, weights: Params | None) -> Array:
+        if self.spec.backbone == "hog":
+            return hog(x)
+        normalisation = None if self.is_gradient_based else as_it_is
+        each = [
+            self.backbone.features(one, x, convolution=banded, normalisation=normalisation)
+            for one in (self.networks if weights is None else (weights,))
+        ]
+        return np.concatenate(each, axis=1)
 
     def adapt(self, x: NDArray[np.generic], y: Indices | Array, n_classes: int) -> Adapted:
         """To a support set of class numbers 0 … n_classes − 1, or with n_classes = 1 of a regression's values."""
@@ -105,7 +122,7 @@ class Learner:
         targets[: len(x)] = (y - self.target_mean) / self.target_deviation if is_regression else y
         rows, present = np.arange(n_rows) < len(x), np.arange(n_outputs) < n_classes
         adapted = _compiled(replace(self.spec, seed=0), self.backbone)
-        weights = adapted(self.params, scaled, targets, rows.astype(np.float32), present)
+        weights = adapted(self.networks[0], scaled, targets, rows.astype(np.float32), present)
         state = {name: np.asarray(value) for name, value in weights.items()}
         state["head.w"], state["head.b"] = state["head.w"][:, :n_classes], state["head.b"][:n_classes]
         if self.spec.kind == "classification":
@@ -144,13 +161,17 @@ class Adapted:
         return Predictions(recurrent.softmax(self.log_odds(features), np), distances)
 
     def log_odds(self, features: Array) -> Array:
-        """(q, n_features) → (q, classes)."""
-        spec, params, state = self.learner.spec, self.learner.params, self.state
+        """(q, n_features) → (q, classes): the mean of what the networks say, each by its own features."""
+        networks, state = self.learner.networks, self.state
         if self.learner.is_gradient_based:
-            return np.asarray(heads.linear(state, features, spec.head_gain))
+            return np.asarray(heads.linear(state, features, self.learner.spec.head_gain))
         if "svm.w" in state:
             return np.asarray(heads.COSINE_SCALE * (heads.unit(features, np) @ state["svm.w"] + state["svm.b"]))
-        task = (params, state["support"], state["members"], features)
+        parts = (np.split(part, len(networks), axis=1) for part in (state["support"], features))
+        return np.asarray(np.mean([self._said(*one) for one in zip(networks, *parts, strict=True)], axis=0))
+
+    def _said(self, params: Params, support: Array, queries: Array) -> Array:
+        spec, task = self.learner.spec, (params, support, self.state["members"], queries)
         if spec.method == "prototypical":
             return np.asarray(heads.prototypical(*task, distance=spec.distance))
         if spec.method == "lstm":
@@ -158,8 +179,8 @@ class Adapted:
         return np.asarray({"siamese": heads.siamese, "metasvm": heads.ridge}[spec.method](*task))
 
 
-def _prefixed(part: str, arrays: dict[str, Any]) -> dict[str, Any]:
-    return {f"{part}/{name}": value for name, value in arrays.items()}
+def _under(part: str, arrays: dict[str, Any]) -> dict[str, Any]:
+    return {name.removeprefix(f"{part}/"): value for name, value in arrays.items() if name.startswith(f"{part}/")}
 
 
 def padded(n: int) -> int:

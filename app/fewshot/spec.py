@@ -17,6 +17,7 @@ Augmentation: TypeAlias = Literal["rotations", "mirrors", "distortions", "noise"
 METHODS: tuple[MethodName, ...] = get_args(MethodName)
 GRADIENT_BASED = frozenset({"maml", "anil", "metasgd", "reptile"})  # they adapt by gradient steps, and so regress too
 HEADS_OF_HOG = frozenset({"prototypical", "metasvm"})  # what needs no training before it
+TWICE = frozenset({("prototypical", "conv4")})  # two networks do better than one in the same time
 GAIN_OF_VALUES = 8.0
 SHARPNESS = 20.0  # of the classes' means as a head: as a prototypical learner's, −10 squared distances, starts
 
@@ -27,7 +28,7 @@ class LearnerSpec:
 
     `ways`, `shots` and `queries` describe the tasks it is meant for; `training_ways`, `training_queries` and
     `tasks_per_update` those it is trained on. `inner_rate`, `inner_steps` and `first_order` concern gradient-based
-    methods, `distance` prototypical ones and `head` metasvm.
+    methods, `distance` prototypical ones and `head` metasvm. `networks` are trained apart and answer together.
     """
 
     method: MethodName
@@ -50,6 +51,7 @@ class LearnerSpec:
     first_order: bool
     distance: Literal["euclidean", "cosine"]
     head: Literal["ridge", "svm"]
+    networks: int
 
     def __post_init__(self) -> None:
         if self.kind == "regression" and self.method not in GRADIENT_BASED:
@@ -58,6 +60,9 @@ class LearnerSpec:
         if self.backbone == "hog" and self.method not in HEADS_OF_HOG:
             able = ", ".join(sorted(HEADS_OF_HOG))
             raise Invalid(f"hog has no weights that {self.method} could train; with it there are {able}")
+        if self.networks > 1 and (self.backbone == "hog" or self.method in GRADIENT_BASED):
+            why = "hog has no weights" if self.backbone == "hog" else f"{self.method} moves the weights of one network"
+            raise Invalid(f"{why}: with it `networks` is 1, got {self.networks}")
 
     @property
     def is_trained(self) -> bool:
@@ -115,7 +120,10 @@ def spec_of(
         if name in augmented and not is_image:
             raise Invalid(f"{name} need images, these examples have the shape {list(shape)}")
     ways = 1 if kind == "regression" else ways
-    chosen = suited(method, kind, ways, shots) | {"width": WIDTHS.get(backbone, 0)} | dict(options)
+    chosen = suited(method, kind, ways, shots) | {"width": WIDTHS.get(backbone, 0)}
+    if (method, backbone) in TWICE:
+        chosen["networks"] = 2
+    chosen |= options
     chosen["adapt_steps"] = options.get("adapt_steps", max(chosen["adapt_steps"], chosen["inner_steps"]))
     rows = (
         chosen["tasks_per_update"] * chosen["training_ways"] * (chosen["training_shots"] + chosen["training_queries"])
@@ -149,6 +157,7 @@ def suited(method: MethodName, kind: Literal["classification", "regression"], wa
         "first_order": False,
         "distance": "euclidean",
         "head": "ridge",
+        "networks": 1,
     }
     if kind == "regression":
         return common | {

@@ -66,10 +66,10 @@ class Training:
             need_engine(f"to train {spec.backbone}")
             from app.fewshot import gradients
 
-            self._state: Any = gradients.fresh(initial(spec, self.backbone))
-            self._update = gradients.updater(replace(spec, seed=0), self.backbone)
+            self._states: list[Any] = [gradients.fresh(initial(spec, self.backbone, i)) for i in range(spec.networks)]
+            self._update = gradients.updater(replace(spec, seed=0, networks=1), self.backbone)
         else:
-            self._state = None
+            self._states = []
             self._params = heads.initial(spec.method, 1)
             ways, queries = min(spec.ways, train.n_classes), min(spec.queries, train.smallest - spec.shots)
             if ways > 1 and queries > 0:
@@ -78,7 +78,8 @@ class Training:
 
     @property
     def n_updates(self) -> int:
-        return int(self._state.n_updates) if self._state is not None else 0
+        """Of all networks together."""
+        return sum(int(state.n_updates) for state in self._states)
 
     @property
     def n_episodes(self) -> int:
@@ -86,12 +87,13 @@ class Training:
         return self.n_updates * self.spec.tasks_per_update
 
     def advance(self, n_updates: int, fraction: float = 0.0) -> float:
-        """So many updates, when this fraction of all is done; the mean loss over them."""
+        """So many updates, when this fraction of all is done; the mean loss over them. The networks take turns."""
         rate = np.float32(self.spec.learning_rate * falling(fraction))
         losses = []
-        for _ in range(n_updates if self._state is not None else 0):
-            rng = np.random.default_rng([self.spec.seed, TASK_STREAM, self.n_updates])
-            self._state, loss = self._update(self._state, self._tasks(rng), rate)
+        for n in range(self.n_updates, self.n_updates + (n_updates if self._states else 0)):
+            rng = np.random.default_rng([self.spec.seed, TASK_STREAM, n])
+            turn = n % len(self._states)
+            self._states[turn], loss = self._update(self._states[turn], self._tasks(rng), rate)
             losses.append(loss)
         return float(np.mean([float(loss) for loss in losses])) if losses else float("nan")
 
@@ -118,11 +120,12 @@ class Training:
 
     def learner(self) -> Learner:
         """As it is now."""
-        params = self._params if self._state is None else self._state.average
-        plain = {name: np.asarray(value) for name, value in params.items()}
+        every = [state.average for state in self._states] or [self._params]
+        networks = [{name: np.asarray(value) for name, value in params.items()} for params in every]
         if self.spec.backbone == "conv4" and self.spec.method not in GRADIENT_BASED:
-            plain = self.backbone.settled(plain, self._typical())
-        return Learner(self.spec, self.backbone.shape, plain, **vars(self.scale))
+            typical = self._typical()
+            networks = [self.backbone.settled(params, typical) for params in networks]
+        return Learner(self.spec, self.backbone.shape, tuple(networks), **vars(self.scale))
 
     def _typical(self) -> Array:
         """Examples as they are trained on, the same ones every time."""
@@ -132,24 +135,23 @@ class Training:
 
     def checkpoint(self) -> dict[str, Array]:
         """Plain arrays, by name."""
-        if self._state is None:
-            return {}
-        parts = self._state._asdict()
-        arrays = {"n_updates": np.asarray(parts.pop("n_updates"))}
-        for part, values in parts.items():
-            arrays |= {f"{part}/{name}": np.asarray(value) for name, value in values.items()}
+        arrays = {}
+        for i, state in enumerate(self._states):
+            parts = state._asdict()
+            arrays[f"{i}/n_updates"] = np.asarray(parts.pop("n_updates"))
+            for part, values in parts.items():
+                arrays |= {f"{i}/{part}/{name}": np.asarray(value) for name, value in values.items()}
         return arrays
 
     def restore(self, arrays: dict[str, Array]) -> None:
         """From a checkpoint of a training with the same spec and pool."""
-        if self._state is None:
-            return
-        parts: dict[str, Any] = {"n_updates": np.int32(arrays["n_updates"])}
-        for key, value in arrays.items():
-            if "/" in key:
-                part, name = key.split("/", 1)
-                parts.setdefault(part, {})[name] = value
-        self._state = type(self._state)(**parts)
+        for i, state in enumerate(self._states):
+            parts = {
+                part: {name: arrays[f"{i}/{part}/{name}"] for name in values}
+                for part, values in state._asdict().items()
+                if part != "n_updates"
+            }
+            self._states[i] = type(state)(**parts, n_updates=np.int32(arrays[f"{i}/n_updates"]))
 
 
 def widened(pool: Pool, augment: Sequence[str]) -> Pool:
@@ -167,9 +169,9 @@ def falling(fraction: float) -> float:
     return 0.5 * (1.0 + math.cos(math.pi * min(1.0, fraction)))
 
 
-def initial(spec: LearnerSpec, backbone: Backbone) -> Params:
-    """The parameters before the first update, of backbone and head."""
-    rng = np.random.default_rng([spec.seed, WEIGHT_STREAM])
+def initial(spec: LearnerSpec, backbone: Backbone, network: int = 0) -> Params:
+    """The parameters of one of its networks before the first update, of backbone and head."""
+    rng = np.random.default_rng([spec.seed, WEIGHT_STREAM, network])
     if spec.method in GRADIENT_BASED:
         from app.fewshot.inner import Inner
 

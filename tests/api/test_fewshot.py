@@ -256,9 +256,10 @@ def test_a_tuning_that_was_cut_short_goes_on_with_the_same_study(few: FewShot, m
 
 def test_a_learner_is_trained_watched_and_downloaded(few: FewShot) -> None:
     few.upload()
-    queued = few.train()
+    options = {"networks": 2}
+    queued = few.train(options=options)
     assert (queued["state"], queued["result"]) == ("queued", None)
-    assert few.train() | {"log": []} == queued | {"log": []}
+    assert few.train(options=options) | {"log": []} == queued | {"log": []}
     assert few.train(status=409, ways=4)["code"] == "job-differs"
     done = few.run()
     result = done["result"]
@@ -275,7 +276,7 @@ def test_a_learner_is_trained_watched_and_downloaded(few: FewShot) -> None:
     with zipfile.ZipFile(io.BytesIO(response.content)) as archive:
         assert archive.namelist() == ["learner.json", "weights.npz"]
         with np.load(io.BytesIO(archive.read("weights.npz")), allow_pickle=False) as weights:
-            assert weights["params/dense0.w"].shape == (4, 8)
+            assert [weights[f"network{i}/dense0.w"].shape for i in (0, 1)] == [(4, 8)] * 2
 
 
 def test_a_learner_that_is_not_trained_yet_says_so(few: FewShot) -> None:
@@ -288,7 +289,7 @@ def test_a_learner_that_is_not_trained_yet_says_so(few: FewShot) -> None:
 
 def test_a_worker_that_dies_leaves_a_checkpoint_from_which_the_next_goes_on(few: FewShot) -> None:
     few.upload()
-    body = {"episodes": 600, "seed": 5}
+    body = {"episodes": 600, "seed": 5, "options": {"networks": 2}}
     few.train(**body)
     few.train("two", **body)
     whole = few.run("two")["result"]
@@ -489,6 +490,7 @@ def test_regressions_are_learnt_from_named_tasks(few: FewShot) -> None:
     [
         ({"dataset": "nowhere"}, "nowhere"),
         ({"backbone": "conv4"}, "needs images"),
+        ({"method": "maml", "options": {"networks": 2}}, "`networks` is 1"),
         ({"augment": ["rotations"]}, "square images"),
         ({"method": "transformer"}, "prototypical"),
         ({"shots": 9}, "9 examples"),

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -117,9 +119,25 @@ def test_any_number_of_ways_and_shots_can_be_learnt(method: MethodName, learners
             assert (found.values.argmax(1) == episode.query_y[0]).mean() > 1 / ways
 
 
+@pytest.mark.parametrize("method", [method for method in METHODS if method not in GRADIENT_BASED])
+def test_several_networks_answer_with_the_mean_of_their_log_odds(method: MethodName) -> None:
+    learner = Training(spec(method, networks=2), clusters()).learner()
+    learner = Learner.from_bytes(learner.to_bytes())
+    episode = clusters().draw(np.random.default_rng(2), 1, ways=4, shots=3, queries=4)
+    x, y, queries = episode.support_x[0], episode.support_y[0], episode.query_x[0]
+    each = []
+    for params in learner.networks:
+        alone = replace(learner, spec=replace(learner.spec, networks=1), networks=(params,))
+        each.append(alone.adapt(x, y, 4).log_odds(alone.features(queries)))
+    together = learner.adapt(x, y, 4)
+    assert not np.allclose(each[0], each[1], atol=0.1)
+    np.testing.assert_allclose(together.log_odds(learner.features(queries)), np.mean(each, axis=0), atol=1e-4)
+    assert together.predict(queries).values.shape == (16, 4)
+
+
 def test_a_support_vector_head_separates_two_classes_and_more() -> None:
-    learner = Training(spec("metasvm", head="svm"), clusters()).learner()
-    for ways in (1, 2, 5):
+    for networks, ways in ((1, 1), (1, 2), (1, 5), (2, 5)):
+        learner = Training(spec("metasvm", head="svm", networks=networks), clusters()).learner()
         episode = clusters().draw(np.random.default_rng(0), 1, ways, 4, queries=3)
         found = learner.adapt(episode.support_x[0], episode.support_y[0], ways).predict(episode.query_x[0])
         assert (found.values.argmax(1) == episode.query_y[0]).mean() >= 0.6

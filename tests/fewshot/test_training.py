@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from app.errors import EngineMissing, Invalid, NotTrainedYet, ShapeError
-from app.fewshot.backbones import Backbone, as_it_is, pooled, sliced
+from app.fewshot.backbones import Backbone, as_it_is, banded, pooled, sliced
 from app.fewshot.dataset import packed, unpacked
 from app.fewshot.gradients import by_batch, convolved
 from app.fewshot.hog import hog
@@ -31,6 +31,26 @@ def test_a_training_that_went_on_from_a_checkpoint_ends_as_one_that_did_not_stop
     second.advance(2)
     for name, value in whole.checkpoint().items():
         np.testing.assert_array_equal(second.checkpoint()[name], value)
+
+
+def test_networks_are_trained_in_turns_and_go_on_from_a_checkpoint_in_between() -> None:
+    whole, first, second = (Training(spec("prototypical", networks=2), clusters()) for _ in range(3))
+    whole.advance(7)
+    first.advance(4)
+    first.advance(1)  # the second network has one update less now, and is next
+    second.restore(unpacked(packed({}, first.checkpoint()))[1])
+    second.advance(2)
+    assert (second.n_updates, second.n_episodes) == (7, 14)
+    assert int(second.checkpoint()["0/n_updates"]) == 4
+    one, other = second.learner().networks
+    assert not np.array_equal(one["dense0.w"], other["dense0.w"])
+    for name, value in whole.checkpoint().items():
+        np.testing.assert_array_equal(second.checkpoint()[name], value)
+
+
+def test_the_first_of_two_networks_starts_as_an_only_one() -> None:
+    alone, together = (Training(spec("prototypical", networks=n), clusters()).learner() for n in (1, 2))
+    np.testing.assert_array_equal(alone.networks[0]["dense0.w"], together.networks[0]["dense0.w"])
 
 
 @pytest.mark.slow
@@ -80,9 +100,9 @@ def test_a_regression_does_not_depend_on_the_unit_of_its_values() -> None:
 def test_the_rate_falls_to_nothing_along_half_a_cosine() -> None:
     assert [falling(fraction) for fraction in (0.0, 1 / 3, 0.5, 1.0, 1.5)] == pytest.approx([1, 0.75, 0.5, 0, 0])
     training = Training(spec("prototypical"), clusters())
-    before = training.learner().params["dense0.w"]
+    before = training.learner().networks[0]["dense0.w"]
     training.advance(2, fraction=1.0)
-    np.testing.assert_allclose(training.learner().params["dense0.w"], before, rtol=1e-6)  # an average of equals
+    np.testing.assert_allclose(training.learner().networks[0]["dense0.w"], before, rtol=1e-6)  # an average of equals
 
 
 def test_a_learner_of_a_version_with_other_networks_is_refused() -> None:
@@ -93,12 +113,22 @@ def test_a_learner_of_a_version_with_other_networks_is_refused() -> None:
         Learner.from_bytes(packed(about, arrays))
 
 
+def test_a_learner_from_before_there_could_be_several_networks_is_still_read() -> None:
+    learner = Training(spec("prototypical"), clusters()).learner()
+    about, arrays = unpacked(learner.to_bytes())
+    about["format"] = 3
+    assert about["spec"].pop("networks") == 1
+    old = packed(about, {name.replace("network0/", "params/"): value for name, value in arrays.items()})
+    x = clusters().x[:5]
+    np.testing.assert_array_equal(Learner.from_bytes(old).features(x), learner.features(x))
+
+
 def test_the_same_seed_gives_the_same_learner_and_another_one_another() -> None:
     weights = []
     for seed in (0, 0, 1):
         training = Training(spec("prototypical", seed=seed), clusters())
         training.advance(2)
-        weights.append(training.learner().params["dense0.w"])
+        weights.append(training.learner().networks[0]["dense0.w"])
     np.testing.assert_array_equal(weights[0], weights[1])
     assert not np.array_equal(weights[0], weights[2])
 
@@ -115,10 +145,12 @@ def test_a_backbone_gives_the_same_features_in_numpy_and_jax(kind: str, shape: t
 
 
 @pytest.mark.parametrize("stride", [1, 2])
-def test_a_convolution_of_slices_is_that_of_jax(stride: int) -> None:
+@pytest.mark.parametrize("size", [(7, 6), (3, 3), (1, 4), (5, 1)])
+def test_a_convolution_of_slices_is_that_of_jax_and_of_bands(stride: int, size: tuple[int, int]) -> None:
     rng = np.random.default_rng(0)
-    x, w = (rng.standard_normal(shape).astype(np.float32) for shape in ((2, 7, 6, 5), (45, 4)))
-    np.testing.assert_allclose(sliced(x, w, stride), convolved(x, w, stride), atol=1e-4)  # float32
+    x, w = (rng.standard_normal(shape).astype(np.float32) for shape in ((2, *size, 5), (45, 4)))
+    for ours in (sliced, banded):
+        np.testing.assert_allclose(ours(x, w, stride), convolved(x, w, stride), atol=1e-4)  # float32
 
 
 def test_a_learner_has_the_statistics_of_training_examples_for_good() -> None:
@@ -127,9 +159,9 @@ def test_a_learner_has_the_statistics_of_training_examples_for_good() -> None:
     training.advance(1)
     typical, learner = training._typical(), training.learner()
     params = training.checkpoint()
-    average = {name.removeprefix("average/"): params[name] for name in params if name.startswith("average/")}
+    average = {name.removeprefix("0/average/"): params[name] for name in params if name.startswith("0/average/")}
     by_its_batch = training.backbone.features(average, typical, jnp, convolved, by_batch)
-    fixed = training.backbone.features(learner.params, typical, normalisation=as_it_is)
+    fixed = training.backbone.features(learner.networks[0], typical, normalisation=as_it_is)
     np.testing.assert_allclose(fixed, by_its_batch, atol=0.02 * fixed.std())  # variances are differences of float32
     x = images().x[:6]
     np.testing.assert_allclose(learner.features(x)[2:3], learner.features(x[2:3]), atol=1e-5)
@@ -182,6 +214,9 @@ def test_methods_are_refused_where_they_cannot_be() -> None:
         spec("lstm", kind="regression")
     with pytest.raises(Invalid, match="hog"):
         spec("maml", backbone="hog")
+    for choices in ({"method": "maml"}, {"method": "prototypical", "backbone": "hog"}):
+        with pytest.raises(Invalid, match="`networks` is 1"):
+            spec(**choices, networks=2)
 
 
 def test_baselines_are_judged_on_the_same_tasks() -> None:
