@@ -22,10 +22,12 @@ import numpy as np
 from tqdm import tqdm
 
 from app.nas.front import hypervolume, non_dominated
+from app.nas.problem import Task
 from app.nas.search import Settings, recommend, search
 from app.nas.spaces import CellSpace
 from app.nas.strategies import Strategy
 from app.nas.table import Lookup, Table
+from benchmarks import nas_predictor
 
 RESULTS = Path(__file__).parent / "results" / "nas.jsonl"
 DATA = Path(__file__).resolve().parents[2] / "shared" / "bench-data" / "transfer"
@@ -38,6 +40,8 @@ STRATEGIES = {
     "gp": Strategy("gp"),
     "gp, front": Strategy("gp", front=True),
 }
+#: No strategy of ours: beside them, to choose by measurement.
+PREDICTOR = "predictor (BANANAS)"
 #: The front's corner: the accuracy of this quantile of the table, at the most parameters.
 CORNER_QUANTILE = 0.5
 
@@ -70,10 +74,17 @@ class Bench:
         self.lookup = Lookup.of(table(name), self.space)
         self.best = float(self.lookup.means.max())
 
-    def run(self, strategy: Strategy, seed: int) -> dict[str, Any]:
+    def run(self, name: str, seed: int) -> dict[str, Any]:
+        strategy = STRATEGIES.get(name, Strategy("gp"))
         problem = self.lookup.problem(measure="parameters", penalty=0.0, front=strategy.front)
-        settings = Settings(strategy, seed, MARKS[-1])
-        told = search(problem, settings, lambda task: self.lookup.evaluate(task, seed))
+
+        def evaluate(task: Task) -> float:
+            return self.lookup.evaluate(task, seed)
+
+        if name == PREDICTOR:
+            told = nas_predictor.search(problem, seed, MARKS[-1], evaluate)
+        else:
+            told = search(problem, Settings(strategy, seed, MARKS[-1]), evaluate)
         gaps, volumes = {}, {}
         corner = (float(np.quantile(self.lookup.means, CORNER_QUANTILE)), 1.0)
         everything = self._volume(list(self.lookup.rows), problem, corner)
@@ -105,7 +116,7 @@ def report() -> None:
         print(f"\n{what} ({unit}), mean ± standard error\n")
         print(f"| table | strategy | {' | '.join(map(str, MARKS))} | seeds |")
         print(f"| --- | --- |{' --- |' * (len(MARKS) + 1)}")
-        for name, strategy in itertools.product(TABLES, STRATEGIES):
+        for name, strategy in itertools.product(TABLES, (*STRATEGIES, PREDICTOR)):
             rows = [
                 [run[what][str(mark)] for mark in MARKS] for key, run in found.items() if key[:2] == (name, strategy)
             ]
@@ -120,7 +131,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--seeds", type=int, default=30)
     parser.add_argument("--tables", default=",".join(TABLES))
-    parser.add_argument("--strategies", default=";".join(STRATEGIES))
+    parser.add_argument("--strategies", default=";".join((*STRATEGIES, PREDICTOR)))
     parser.add_argument("--report", action="store_true")
     given = parser.parse_args()
     if not given.report:
@@ -130,7 +141,7 @@ def main() -> None:
             for seed, strategy in tqdm(list(itertools.product(range(given.seeds), given.strategies.split(";"))), name):
                 if (name, strategy, seed) in done():
                     continue
-                result = bench.run(STRATEGIES[strategy], seed)
+                result = bench.run(strategy, seed)
                 with RESULTS.open("a") as file:
                     file.write(json.dumps({"table": name, "strategy": strategy, "seed": seed, **result}) + "\n")
     report()

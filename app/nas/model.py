@@ -1,7 +1,10 @@
 """A Gaussian process over architectures, and what is gained by evaluating one.
 
     D_b   squared distances in block b: one block for each gene (0 or 1), one of Weisfeiler-Lehman labels, one of size
-    k     exp(−Σ_b w_b D_b), so that w_b says how much block b matters; fitted
+    s     what the untrained networks promise (`app.nas.proxies`)
+    k     exp(−Σ_b w_b D_b) + v s sᵀ, so that w_b says how much block b matters, and v how much the promise may; fitted.
+          The second part is a straight line through s with an unknown slope: whole families of which nothing is known
+          are believed to be as good as they promise, if what was tried is
     y     metrics, cut off below and standardised: how bad the bad ones are says nothing about the best
 
 Evaluations of one architecture are one row, the mean of n_i values, whose noise is τ / n_i; less, where there are no
@@ -27,8 +30,9 @@ JITTER = 1e-8
 WL_DEPTH = 1
 #: With more genes than this they share a weight in groups: each weight takes data to be fitted.
 MAX_GENE_BLOCKS = 16
-#: Prior of log weights and of log noise: mean, standard deviation.
+#: Prior of log weights, of the log variance of the slope, and of log noise: mean, standard deviation.
 WEIGHT_PRIOR = (np.log(0.3), 1.0)
+SLOPE_PRIOR = (np.log(0.3), 1.0)
 NOISE_PRIOR = (np.log(0.02), 1.0)
 BOUNDS = (-7.0, 3.0)
 MAX_ITERATIONS = 20
@@ -68,6 +72,9 @@ class Features:
             self._rows[genes] = Row(list(found), values, length, size)
         return self._rows[genes]
 
+    def promises(self, genes: Sequence[Genes]) -> Array:
+        return np.array([self.problem.promise(one) for one in genes])
+
     def distances(self, rows: Sequence[Genes], columns: Sequence[Genes]) -> Array:
         """D, (blocks, rows, columns)."""
         a, b = np.array(rows), np.array(columns)
@@ -103,7 +110,8 @@ class Model:
 
     features: Features
     genes: list[Genes]
-    weights: Array  # log w, then log τ
+    promises: Array
+    weights: Array  # log w, log v, log τ
     mean: float
     amplitude: float
     K: Array
@@ -119,72 +127,75 @@ class Model:
 
     def predict(self, genes: Sequence[Genes]) -> tuple[Array, Array]:
         """Mean and standard deviation of the metric, without the noise of an evaluation."""
-        return self._posterior(_kernel(self.weights, self.features.distances(genes, self.genes)))
+        s = self.features.promises(genes)
+        K = _kernel(self.weights, self.features.distances(genes, self.genes), s, self.promises)
+        return self._posterior(K, s)
 
     def known(self) -> tuple[Array, Array]:
         """The same of what it was fitted on."""
-        return self._posterior(self.K)
+        return self._posterior(self.K, self.promises)
 
-    def _posterior(self, K: Array) -> tuple[Array, Array]:
+    def _posterior(self, K: Array, s: Array) -> tuple[Array, Array]:
         v = scipy.linalg.solve_triangular(self.L, K.T, lower=True)
-        variance = np.maximum(self.amplitude * (1.0 - np.sum(v**2, axis=0)), 1e-12)
+        prior = 1.0 + np.exp(self.weights[-2]) * s**2
+        variance = np.maximum(self.amplitude * (prior - np.sum(v**2, axis=0)), 1e-12)
         return self.centre + self.scale * (self.mean + K @ self.alpha), self.scale * np.sqrt(variance)
 
 
-def fit(features: Features, summary: Summary, start: Array | None = None) -> Model:
-    """Fits weights and noise by their posterior; without `start` from the prior.
-
-    Args:
-        start: weights of an earlier fit; they are kept as they are if MAX_ITERATIONS would be spent for little.
-    """
-    y, centre, scale = standardised(summary.means)
-    D = features.distances(summary.genes, summary.genes)
+def fit(features: Features, summary: Summary) -> Model:
+    """Fits weights, the slope's variance and the noise by their posterior, from the prior on."""
+    y, _, _ = standardised(summary.means)
+    D, s = features.distances(summary.genes, summary.genes), features.promises(summary.genes)
     n, n_blocks = len(y), len(D)
-    prior_mean = np.array([WEIGHT_PRIOR[0]] * n_blocks + [NOISE_PRIOR[0]])
-    prior_scale = np.array([WEIGHT_PRIOR[1]] * n_blocks + [NOISE_PRIOR[1]])
-
-    def solved(theta: Array) -> tuple[Array, Array, Array, float, float]:
-        K = _kernel(theta, D)
-        L = scipy.linalg.cholesky(K + np.diag(np.exp(theta[-1]) * summary.noise + JITTER), lower=True)
-        ones = scipy.linalg.cho_solve((L, True), np.ones(n))
-        mean = float(ones @ y / ones.sum())
-        alpha = scipy.linalg.cho_solve((L, True), y - mean)
-        return K, L, alpha, mean, max(float((y - mean) @ alpha) / n, 1e-6)
+    prior_mean = np.array([WEIGHT_PRIOR[0]] * n_blocks + [SLOPE_PRIOR[0], NOISE_PRIOR[0]])
+    prior_scale = np.array([WEIGHT_PRIOR[1]] * n_blocks + [SLOPE_PRIOR[1], NOISE_PRIOR[1]])
 
     def loss(theta: Array) -> tuple[float, Array]:
         """Negative log posterior with mean and amplitude at their best, and its gradient."""
-        K, L, alpha, _, amplitude = solved(theta)
+        near = _near(theta, D)
+        L, alpha, _, amplitude = _solved(theta, near + np.exp(theta[-2]) * np.outer(s, s), y, summary.noise)
         value = 0.5 * n * np.log(amplitude) + np.log(np.diag(L)).sum()
         inverse = scipy.linalg.cho_solve((L, True), np.eye(n))
         outer = inverse - np.outer(alpha, alpha) / amplitude
-        slopes = [-0.5 * np.exp(theta[b]) * float(np.sum(outer * K * D[b])) for b in range(n_blocks)]
+        slopes = [-0.5 * np.exp(theta[b]) * float(np.sum(outer * near * D[b])) for b in range(n_blocks)]
+        slopes.append(0.5 * np.exp(theta[-2]) * float(s @ outer @ s))
         slopes.append(0.5 * np.exp(theta[-1]) * float(np.sum(np.diag(outer) * summary.noise)))
         away = (theta - prior_mean) / prior_scale
         return value + 0.5 * float(away @ away), np.array(slopes) + away / prior_scale
 
-    theta = prior_mean if start is None else start
+    theta = prior_mean
     if n >= 3:
         found = scipy.optimize.minimize(loss, theta, jac=True, method="L-BFGS-B", bounds=[BOUNDS] * len(theta),
                          options={"maxiter": MAX_ITERATIONS})  # fmt: skip
         theta = found.x
-    K, L, alpha, mean, amplitude = solved(theta)
-    return Model(features, summary.genes, theta, mean, amplitude, K, L, alpha, centre, scale)
+    return condition(features, summary, theta)
 
 
 def condition(features: Features, summary: Summary, weights: Array) -> Model:
     """The process with weights that were fitted before."""
     y, centre, scale = standardised(summary.means)
-    K = _kernel(weights, features.distances(summary.genes, summary.genes))
-    L = scipy.linalg.cholesky(K + np.diag(np.exp(weights[-1]) * summary.noise + JITTER), lower=True)
+    s = features.promises(summary.genes)
+    K = _kernel(weights, features.distances(summary.genes, summary.genes), s, s)
+    L, alpha, mean, amplitude = _solved(weights, K, y, summary.noise)
+    return Model(features, summary.genes, s, weights, mean, amplitude, K, L, alpha, centre, scale)
+
+
+def _solved(weights: Array, K: Array, y: Array, noise: Array) -> tuple[Array, Array, float, float]:
+    """L, alpha, and mean and amplitude at their best."""
+    L = scipy.linalg.cholesky(K + np.diag(np.exp(weights[-1]) * noise + JITTER), lower=True)
     ones = scipy.linalg.cho_solve((L, True), np.ones(len(y)))
     mean = float(ones @ y / ones.sum())
     alpha = scipy.linalg.cho_solve((L, True), y - mean)
-    amplitude = max(float((y - mean) @ alpha) / len(y), 1e-6)
-    return Model(features, summary.genes, weights, mean, amplitude, K, L, alpha, centre, scale)
+    return L, alpha, mean, max(float((y - mean) @ alpha) / len(y), 1e-6)
 
 
-def _kernel(weights: Array, D: Array) -> Array:
-    return np.asarray(np.exp(-np.tensordot(np.exp(weights[:-1]), D, axes=1)), dtype=np.float64)
+def _kernel(weights: Array, D: Array, rows: Array, columns: Array) -> Array:
+    line: Array = np.exp(weights[-2]) * np.outer(rows, columns)
+    return _near(weights, D) + line
+
+
+def _near(weights: Array, D: Array) -> Array:
+    return np.asarray(np.exp(-np.tensordot(np.exp(weights[:-2]), D, axes=1)), dtype=np.float64)
 
 
 def standardised(values: Array) -> tuple[Array, float, float]:

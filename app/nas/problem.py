@@ -10,6 +10,7 @@ import numpy as np
 
 from app.errors import Invalid
 from app.nas.network import Network, Shape
+from app.nas.proxies import promise
 from app.nas.spaces import MAX_DRAWS, Genes, Space
 
 #: Rounds over all genes in which the smallest and the largest network are looked for.
@@ -46,6 +47,8 @@ class Problem:
     count: Callable[[Genes], float]
     parameters: Callable[[Genes], float]
     penalty: float = 0.0
+    #: What is expected of a network before any training: a proxy in standard deviations; 0 where there is none.
+    promise: Callable[[Genes], float] = lambda genes: 0.0
     #: How many trainings there are of an architecture, all in all; None: as many as one likes.
     trainings: Callable[[Genes], int | None] = lambda genes: None
     #: The only architectures there are; None: all of the space.
@@ -79,6 +82,7 @@ class Problem:
             count=lambda genes: counted(genes)[0],
             parameters=lambda genes: counted(genes)[1],
             penalty=penalty,
+            promise=lambda genes: promise(space, genes, input_shape),
             front=front,
         )
 

@@ -19,6 +19,7 @@ import numpy as np
 from app.errors import FieldError, Invalid
 from app.nas.model import Array
 from app.nas.problem import Problem, Task
+from app.nas.proxies import SMALL_IMAGES, promise
 from app.nas.spaces import CellSpace, Genes, GraphSpace, Space
 
 MEASURES = ("parameters", "flops", "latency")
@@ -174,6 +175,7 @@ class Lookup:
             count=lambda genes: float(counts[self.rows[genes]]),
             parameters=lambda genes: float(sizes[self.rows[genes]]),
             penalty=penalty,
+            promise=lambda genes: promise(self.space, genes, SMALL_IMAGES),
             trainings=lambda genes: int(n_trainings[self.rows[genes]]),
             table=self.rows,
             front=front,

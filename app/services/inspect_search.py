@@ -94,6 +94,7 @@ def _found(job: Job, parts: Sequence[JobPart], penalty: float | None) -> list[Fo
         count=lambda genes: float(tasks[genes]["count"]),
         parameters=lambda genes: float(tasks[genes]["parameters"]),
         penalty=plan.penalty if penalty is None else penalty,
+        promise=lambda genes: tasks[genes].get("promise", 0.0),
         trainings=lambda genes: tasks[genes].get("trainings"),
         _complexities={genes: task["complexity"] for genes, task in tasks.items()},
     )

@@ -42,5 +42,6 @@ def task_of(problem: Problem, task: Task) -> dict[str, Any]:
         "complexity": problem.complexity(genes),
         "count": problem.count(genes),
         "parameters": problem.parameters(genes),
+        "promise": problem.promise(genes),
         "trainings": problem.trainings(genes),
     }
