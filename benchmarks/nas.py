@@ -13,6 +13,7 @@ import itertools
 import json
 import os
 import sys
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,9 @@ import numpy as np
 from tqdm import tqdm
 
 from app.nas.front import hypervolume, non_dominated
-from app.nas.problem import Task
+from app.nas.problem import Problem, Summary, Task, Told
 from app.nas.search import Settings, recommend, search
-from app.nas.spaces import CellSpace
+from app.nas.spaces import CellSpace, Genes
 from app.nas.strategies import Strategy
 from app.nas.table import Lookup, Table
 from benchmarks import nas_predictor
@@ -42,6 +43,11 @@ STRATEGIES = {
 }
 #: No strategy of ours: beside them, to choose by measurement.
 PREDICTOR = "predictor (BANANAS)"
+#: Of a search that starts from the five best that one on another table found, after 100 evaluations; and the same cold.
+WARM, COLD = "gp, warm", "gp, cold"
+EARLIER = {"cifar10": "cifar100", "cifar100": "imagenet16-120", "imagenet16-120": "cifar10"}
+WARM_MARKS = (10, 25, 50, 100)
+LENT = 5
 #: The front's corner: the accuracy of this quantile of the table, at the most parameters.
 CORNER_QUANTILE = 0.5
 
@@ -70,6 +76,7 @@ def table(name: str) -> Table:
 
 class Bench:
     def __init__(self, name: str) -> None:
+        self.name = name
         self.space = CellSpace(4, ("none", "skip", "conv1x1", "conv3x3", "avgpool3x3"))
         self.lookup = Lookup.of(table(name), self.space)
         self.best = float(self.lookup.means.max())
@@ -89,18 +96,40 @@ class Bench:
         corner = (float(np.quantile(self.lookup.means, CORNER_QUANTILE)), 1.0)
         everything = self._volume(list(self.lookup.rows), problem, corner)
         for mark in MARKS:
-            found = recommend(problem, told[:mark])
-            assert found is not None
-            gaps[str(mark)] = self.best - float(self.lookup.means[self.lookup.rows[found.genes]])
+            gaps[str(mark)] = self._gap(problem, told[:mark])
             volumes[str(mark)] = self._volume([one.genes for one in told[:mark]], problem, corner) / everything
         return {"gap": gaps, "hypervolume": volumes}
 
-    def _volume(self, genes: list[Any], problem: Any, corner: tuple[float, float]) -> float:
+    def warmed(self, name: str, seed: int) -> dict[str, Any]:
+        advised = bench_of(EARLIER[self.name]).best_of(seed) if name == WARM else ()
+        problem = self.lookup.problem(measure="parameters", penalty=0.0)
+        settings = Settings(Strategy("gp"), seed, WARM_MARKS[-1], advised=advised)
+        told = search(problem, settings, lambda task: self.lookup.evaluate(task, seed))
+        return {"gap": {str(mark): self._gap(problem, told[:mark]) for mark in WARM_MARKS}}
+
+    def best_of(self, seed: int) -> tuple[Genes, ...]:
+        """As a search lends them."""
+        problem = self.lookup.problem(measure="parameters", penalty=0.0)
+        told = search(problem, Settings(Strategy("gp"), seed, 100), lambda task: self.lookup.evaluate(task, seed))
+        summary = Summary.of(told)
+        return tuple(summary.genes[i] for i in (-summary.means).argsort(kind="stable")[:LENT])
+
+    def _gap(self, problem: Problem, told: list[Told]) -> float:
+        found = recommend(problem, told)
+        assert found is not None
+        return self.best - float(self.lookup.means[self.lookup.rows[found.genes]])
+
+    def _volume(self, genes: list[Genes], problem: Problem, corner: tuple[float, float]) -> float:
         """Of true mean accuracies."""
         metric = np.array([self.lookup.means[self.lookup.rows[one]] for one in genes])
         size = np.array([problem.complexity(one) for one in genes])
         front = non_dominated(metric, size)
         return hypervolume(metric[front], size[front], corner)
+
+
+@cache
+def bench_of(name: str) -> Bench:
+    return Bench(name)
 
 
 def done() -> dict[tuple[str, str, int], dict[str, Any]]:
@@ -111,37 +140,40 @@ def done() -> dict[tuple[str, str, int], dict[str, Any]]:
 
 
 def report() -> None:
+    _report("gap", "percentage points", (*STRATEGIES, PREDICTOR), MARKS)
+    _report("hypervolume", "share of the table's", (*STRATEGIES, PREDICTOR), MARKS)
+    _report("gap", "percentage points", (COLD, WARM), WARM_MARKS)
+
+
+def _report(what: str, unit: str, strategies: tuple[str, ...], marks: tuple[int, ...]) -> None:
     found = done()
-    for what, unit in (("gap", "percentage points"), ("hypervolume", "share of the table's")):
-        print(f"\n{what} ({unit}), mean ± standard error\n")
-        print(f"| table | strategy | {' | '.join(map(str, MARKS))} | seeds |")
-        print(f"| --- | --- |{' --- |' * (len(MARKS) + 1)}")
-        for name, strategy in itertools.product(TABLES, (*STRATEGIES, PREDICTOR)):
-            rows = [
-                [run[what][str(mark)] for mark in MARKS] for key, run in found.items() if key[:2] == (name, strategy)
-            ]
-            if rows:
-                values = np.array(rows)
-                error = values.std(axis=0, ddof=1) / np.sqrt(len(values)) if len(values) > 1 else np.zeros(len(MARKS))
-                cells = " | ".join(f"{m:.2f} ± {e:.2f}" for m, e in zip(values.mean(axis=0), error, strict=True))
-                print(f"| {name} | {strategy} | {cells} | {len(values)} |")
+    print(f"\n{what} ({unit}), mean ± standard error\n")
+    print(f"| table | strategy | {' | '.join(map(str, marks))} | seeds |")
+    print(f"| --- | --- |{' --- |' * (len(marks) + 1)}")
+    for name, strategy in itertools.product(TABLES, strategies):
+        rows = [[run[what][str(mark)] for mark in marks] for key, run in found.items() if key[:2] == (name, strategy)]
+        if rows:
+            values = np.array(rows)
+            error = values.std(axis=0, ddof=1) / np.sqrt(len(values)) if len(values) > 1 else np.zeros(len(marks))
+            cells = " | ".join(f"{m:.2f} ± {e:.2f}" for m, e in zip(values.mean(axis=0), error, strict=True))
+            print(f"| {name} | {strategy} | {cells} | {len(values)} |")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--seeds", type=int, default=30)
     parser.add_argument("--tables", default=",".join(TABLES))
-    parser.add_argument("--strategies", default=";".join((*STRATEGIES, PREDICTOR)))
+    parser.add_argument("--strategies", default=";".join((*STRATEGIES, PREDICTOR, COLD, WARM)))
     parser.add_argument("--report", action="store_true")
     given = parser.parse_args()
     if not given.report:
         RESULTS.parent.mkdir(exist_ok=True)
         for name in given.tables.split(","):
-            bench = Bench(name)
+            bench = bench_of(name)
             for seed, strategy in tqdm(list(itertools.product(range(given.seeds), given.strategies.split(";"))), name):
                 if (name, strategy, seed) in done():
                     continue
-                result = bench.run(strategy, seed)
+                result = (bench.warmed if strategy in (WARM, COLD) else bench.run)(strategy, seed)
                 with RESULTS.open("a") as file:
                     file.write(json.dumps({"table": name, "strategy": strategy, "seed": seed, **result}) + "\n")
     report()

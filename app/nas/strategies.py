@@ -24,6 +24,8 @@ from app.nas.spaces import Genes
 RANDOM_CANDIDATES = 300
 CLIMBED = 8
 MAX_NEIGHBOURS = 60
+#: Random architectures that are put in order by what they promise.
+ORDERED = 20
 #: Evaluations between two fits of the model's weights, as a share of what there is.
 REFIT_SHARE = 0.08
 #: Of so many proposals one is the plain model's.
@@ -104,6 +106,15 @@ class Situation:
         genes = self.problem.draw(self.rng, self.seen)
         return self.again() if genes is None else Task(genes, epochs=self.epochs, why="random")
 
+    def promising(self) -> Task:
+        """Of some random ones that were not tried the one that promises most, before anything is known."""
+        seen = self.seen
+        drawn = [one for one in self.problem.space.samples(self.rng, ORDERED) if one not in seen]
+        allowed = [one for one in drawn if self.problem.is_allowed(one)]
+        if not allowed:
+            return self.fresh()
+        return Task(max(allowed, key=self.problem.promise), epochs=self.epochs, why="promise")
+
     def again(self) -> Task:
         trained = Counter(one.genes for one in self.told)
         genes = min(trained, key=lambda one: trained[one])
@@ -158,7 +169,8 @@ def gp(here: Situation) -> Task:
     finished = [one for one in here.told if not one.is_pending]
     summary = Summary.of(finished, here.problem.trainings)
     if len(here.told) < here.strategy.initial or len(summary.genes) < 2:
-        return here.fresh()
+        # in turns: from good ones alone it could not be learnt whether promises are kept
+        return here.promising() if len(here.told) % 2 == 0 else here.fresh()
     model = model_of(here.problem, finished, here.memory, plain=len(here.told) % PLAIN_EVERY == PLAIN_EVERY - 1)
     pending = [one for one in here.told if one.is_pending]
     if pending:

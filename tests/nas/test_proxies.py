@@ -11,7 +11,9 @@ from app.nas.model import Features, fit
 from app.nas.network import Builder, Network
 from app.nas.problem import Problem, Summary, Told
 from app.nas.proxies import flow, promise
+from app.nas.search import Settings, search
 from app.nas.spaces import MlpSpace, space_from_json
+from app.nas.strategies import Strategy
 from app.nas.weights import forward, initial
 
 CELLS = space_from_json({"type": "cell", "nodes": 4, "channels": 3})
@@ -67,6 +69,14 @@ def test_promises_are_standard_normal_over_the_space_and_nothing_promises_least(
 def test_where_all_are_alike_nothing_is_promised() -> None:
     alike = space_from_json({"type": "cell", "nodes": 2, "operations": ["skip", "avgpool3x3"]})
     assert {promise(alike, genes, (8, 8, 1)) for genes in ((0,), (1,))} == {0.0}
+
+
+def test_every_other_of_the_first_architectures_is_one_that_promises_much() -> None:
+    here = Problem.of_networks(CELLS, (8, 8, 1), 10, measure=Network.parameters, penalty=0.0)
+    told = search(here, Settings(Strategy("gp"), 1, 10), lambda task: 0.0)
+    promises = [here.promise(one.genes) for one in told]
+    assert min(promises[::2]) > 0.7
+    assert np.mean(promises[::2]) > np.mean(promises[1::2]) + 1.0
 
 
 @pytest.mark.parametrize("sign", [1.0, -1.0, 0.0])
