@@ -72,6 +72,10 @@ class Features:
             self._rows[genes] = Row(list(found), values, length, size)
         return self._rows[genes]
 
+    def worth(self, summary: Summary) -> float:
+        """The best reward: a metric below it is too low at any complexity."""
+        return max(self.problem.reward(*one) for one in zip(summary.genes, summary.means.tolist(), strict=True))
+
     def promises(self, genes: Sequence[Genes]) -> Array:
         return np.array([self.problem.promise(one) for one in genes])
 
@@ -119,6 +123,7 @@ class Model:
     alpha: Array
     centre: float
     scale: float
+    below: Array  # of what it was fitted on, how far under the cut it was measured; at most 0
 
     @property
     def noise(self) -> float:
@@ -144,7 +149,7 @@ class Model:
 
 def fit(features: Features, summary: Summary) -> Model:
     """Fits weights, the slope's variance and the noise by their posterior, from the prior on."""
-    y, _, _ = standardised(summary.means)
+    y, _, _ = standardised(summary.means, features.worth(summary))
     D, s = features.distances(summary.genes, summary.genes), features.promises(summary.genes)
     n, n_blocks = len(y), len(D)
     prior_mean = np.array([WEIGHT_PRIOR[0]] * n_blocks + [SLOPE_PRIOR[0], NOISE_PRIOR[0]])
@@ -173,11 +178,12 @@ def fit(features: Features, summary: Summary) -> Model:
 
 def condition(features: Features, summary: Summary, weights: Array) -> Model:
     """The process with weights that were fitted before."""
-    y, centre, scale = standardised(summary.means)
+    y, centre, scale = standardised(summary.means, features.worth(summary))
     s = features.promises(summary.genes)
     K = _kernel(weights, features.distances(summary.genes, summary.genes), s, s)
     L, alpha, mean, amplitude = _solved(weights, K, y, summary.noise)
-    return Model(features, summary.genes, s, weights, mean, amplitude, K, L, alpha, centre, scale)
+    below = summary.means - (centre + scale * y)
+    return Model(features, summary.genes, s, weights, mean, amplitude, K, L, alpha, centre, scale, below)
 
 
 def _solved(weights: Array, K: Array, y: Array, noise: Array) -> tuple[Array, Array, float, float]:
@@ -198,10 +204,10 @@ def _near(weights: Array, D: Array) -> Array:
     return np.asarray(np.exp(-np.tensordot(np.exp(weights[:-2]), D, axes=1)), dtype=np.float64)
 
 
-def standardised(values: Array) -> tuple[Array, float, float]:
-    """Cut off as far below the median as the best is above it; mean 0 and deviation 1."""
+def standardised(values: Array, worth: float = np.inf) -> tuple[Array, float, float]:
+    """Cut off as far below the median as the best is above it, but not above `worth`; mean 0 and deviation 1."""
     median, best = float(np.median(values)), float(values.max())
-    cut = np.maximum(values, median - (best - median)) if best > median else values
+    cut = np.maximum(values, min(median - (best - median), worth)) if best > median else values
     centre, scale = float(cut.mean()), float(cut.std())
     scale = scale if scale > 0 else 1.0
     return (cut - centre) / scale, centre, scale

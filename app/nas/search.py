@@ -99,4 +99,4 @@ def beliefs(
         return summary, summary.means, np.zeros(len(summary.means))
     model = model_of(problem, [one for one in finished if (one.epochs or 0) == most], Memory())
     means, deviations = model.known()
-    return summary, means, deviations
+    return summary, means + model.below, deviations

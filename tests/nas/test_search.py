@@ -100,6 +100,19 @@ def test_a_higher_penalty_recommends_a_smaller_network_without_another_search() 
     assert [one.mean for one in shown] == sorted(one.mean for one in shown)
 
 
+def test_a_bad_network_is_believed_to_be_as_bad_as_it_was_measured_however_small_it_is() -> None:
+    """How bad the bad ones are does not count for the best metric; it does for the best reward."""
+    cells = sorted(set(SPACE.samples(np.random.default_rng(3), 12)), key=problem().complexity)
+    values = [0.3, *(0.85 + 0.01 * i for i in range(len(cells) - 1))]
+    told = [Told(genes, value=value) for genes, value in zip(cells, values, strict=True)]
+    summary, means, _ = beliefs(problem(), told)
+    assert means[0] == pytest.approx(0.3, abs=0.05)
+    assert np.abs(means - summary.means).max() < 0.05
+    found = recommend(problem(), told, penalty=0.4)
+    assert found is not None
+    assert found.genes != cells[0]
+
+
 def test_where_all_trainings_there_are_were_seen_the_mean_is_known() -> None:
     """Of two that have the same mean of two trainings, one is known by them, as there are no more."""
     cells = [SPACE.sample(np.random.default_rng(seed)) for seed in range(12)]
