@@ -52,7 +52,7 @@ def updater(spec: LearnerSpec, backbone: Backbone) -> Callable[[State, Episodes,
     @jax.jit
     def update(state: State, episodes: Episodes, rate: Any) -> tuple[State, Any]:
         loss, gradient = slope(state.params, episodes)
-        return descended(state, gradient, rate * jnp.minimum(1.0, (state.n_updates + 1) / WARM_UP)), loss
+        return guarded(state, loss, gradient, rate * jnp.minimum(1.0, (state.n_updates + 1) / WARM_UP))
 
     return update
 
@@ -65,6 +65,17 @@ def slope_of(spec: LearnerSpec, backbone: Backbone) -> Slope:
     if spec.method in GRADIENT_BASED:
         return jax.value_and_grad(partial(_adapted_loss, inner))
     return jax.value_and_grad(partial(_embedded_loss, spec, backbone))
+
+
+def guarded(state: State, loss: Any, gradient: Params, rate: Any) -> tuple[State, Any]:
+    """As `descended`, with the loss; but a gradient that is not finite would be the end of every weight.
+
+    It changes nothing instead, other tasks are next, and the loss is NaN.
+    """
+    is_finite = jnp.array([jnp.isfinite(g).all() for g in gradient.values()]).all()
+    after = descended(state, gradient, rate)
+    kept = jax.tree.map(lambda new, old: jnp.where(is_finite, new, old), after, state)
+    return kept._replace(n_updates=after.n_updates), jnp.where(is_finite, loss, jnp.nan)
 
 
 def descended(state: State, gradient: Params, rate: Any) -> State:

@@ -40,9 +40,14 @@ def step(params: Params, name: str, hidden: Any, cell: Any, x: Any, xp: Any) -> 
     """One step of an LSTM: rows of `x` with their hidden and cell states, which may be wider than the cell."""
     gates = xp.concatenate([x, hidden], axis=-1) @ params[f"{name}.w"] + params[f"{name}.b"]
     d = cell.shape[-1]
-    keep, write, out = (1 / (1 + xp.exp(-gates[..., i * d : (i + 1) * d])) for i in range(3))
+    keep, write, out = (opened(gates[..., i * d : (i + 1) * d], xp) for i in range(3))
     cell = keep * cell + write * xp.tanh(gates[..., 3 * d :])
     return out * xp.tanh(cell), cell
+
+
+def opened(gate: Any, xp: Any) -> Any:
+    """1 / (1 + exp(−gate)), whose slope stays finite where exp(−gate) does not."""
+    return 0.5 * (1 + xp.tanh(0.5 * gate))
 
 
 def read(params: Params, name: str, rows: Any, xp: Any, scan: Callable[..., Any]) -> Any:

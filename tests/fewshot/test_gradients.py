@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from app.fewshot import gradients
+from app.fewshot import gradients, recurrent
 from app.fewshot.backbones import Backbone, Params
 from app.fewshot.inner import Inner, Support
 from app.fewshot.spec import GRADIENT_BASED, LearnerSpec, MethodName
@@ -221,6 +221,27 @@ def test_padding_changes_nothing() -> None:
     for name, value in plain.items():
         there = padded[name][..., :3] if name in ("head.w", "head.b") else padded[name]
         np.testing.assert_allclose(there, value, rtol=1e-8, atol=1e-12)
+
+
+def test_a_gradient_that_is_not_finite_changes_nothing() -> None:
+    state = gradients.descended(gradients.fresh({"w": np.array([1.0, -2.0])}), {"w": np.array([0.3, 0.1])}, 0.1)
+    found, loss = gradients.guarded(state, 2.0, {"w": np.array([0.3, 0.1])}, 0.1)
+    assert float(loss) == 2.0
+    assert (found.params["w"] != state.params["w"]).all()
+    for bad in (np.nan, np.inf):
+        after, loss = gradients.guarded(state, 2.0, {"w": np.array([0.3, bad])}, 0.1)
+        assert np.isnan(loss)
+        assert int(after.n_updates) == int(state.n_updates) + 1  # other tasks are next
+        for now, before in zip(after[:4], state[:4], strict=True):
+            np.testing.assert_array_equal(now["w"], before["w"])
+
+
+def test_the_slope_of_a_gate_stays_finite_however_far_it_is_shut() -> None:
+    slope = jax.grad(lambda gate: recurrent.opened(gate, jnp))
+    assert float(slope(jnp.float32(-200))) == 0.0
+    assert float(slope(jnp.float32(0))) == 0.25
+    for gate in (-3.0, 0.5, 8.0):
+        assert recurrent.opened(gate, np) == pytest.approx(1 / (1 + np.exp(-gate)))
 
 
 def test_adam_takes_the_steps_that_its_paper_gives() -> None:
