@@ -6,6 +6,7 @@ far is published with each, so that a cancelled training keeps it, and a running
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, replace
@@ -138,18 +139,25 @@ class Course:
     def round(self) -> None:
         """Until the next judgement; stops within an update if the time is up, within a second if it is cancelled."""
         losses: list[float] = []
+        n_left_out = 0
         goal = min(self.training.n_episodes + TASKS_PER_ROUND, self.n_episodes)
         while self.spec.is_trained and self.training.n_episodes < goal and (fraction := self.fraction()) < 1:
-            losses.append(self.training.advance(1, fraction))
+            loss = self.training.advance(1, fraction)
+            if math.isfinite(loss):
+                losses.append(loss)
+            else:
+                n_left_out += 1
             if time.monotonic() - self.checked_at > CHECK_SECONDS:
                 self.unit.progress(self.progress())
                 self.checked_at = time.monotonic()
+        if n_left_out:
+            self.unit.progress(self.progress(), f"{n_left_out} updates had no finite slope, and changed nothing")
         self._judge(sum(losses) / len(losses) if losses else None)
 
     def _judge(self, loss: float | None) -> None:
         learner = self.training.learner()
         judgement, known_distance = judged(learner, self.pools.validation, self.pools.tasks)
-        is_better = self.best is None or self._is_better(judgement.mean)
+        is_better = self.best is None or self._is_better(judgement)
         self.since_best = 0 if is_better else self.since_best + 1
         if self.since_best >= self.unit.body["patience"] and not self.is_landing:
             self._land()
@@ -182,8 +190,11 @@ class Course:
         self.is_landing = True
         self.n_episodes = min(self.n_episodes, round((1 + LANDING) * self.training.n_episodes))
 
-    def _is_better(self, score: float) -> bool:
-        return score < self.best_score if self.spec.kind == "regression" else score > self.best_score
+    def _is_better(self, judgement: Judgement) -> bool:
+        """The last one has the fallen rate in it, which few tasks may not show: it need only not be clearly worse."""
+        gain = (judgement.mean - self.best_score) * (-1 if self.spec.kind == "regression" else 1)
+        is_last = self.spec.is_trained and self.fraction() >= 1
+        return gain > -judgement.half_width if is_last else gain > 0
 
     def _result(self, judgement: Judgement) -> dict[str, Any]:
         tasks = self.pools.tasks

@@ -16,6 +16,7 @@ from starlette.testclient import TestClient
 from app.db import artefacts, jobs
 from app.db.session import EVERY_PROJECT, Store
 from app.db.tables import Adaptation, Artefact, Job, Upload
+from app.fewshot.judge import Judgement
 from app.fewshot.learner import Learner
 from app.fewshot.training import Training
 from app.main import create_app
@@ -333,6 +334,24 @@ def test_whose_patience_is_over_lets_the_rate_fall_before_it_ends(
     assert fractions[399] == pytest.approx(399 / 100_000)
     assert fractions[400] == pytest.approx(0.75, abs=1e-3)
     assert fractions[-1] == pytest.approx(532 / 533)
+
+
+@pytest.mark.parametrize(("last", "kept"), [(0.89, 1), (0.87, 0)])
+def test_the_last_learner_stays_unless_it_is_clearly_worse_than_an_earlier_one(
+    few: FewShot, monkeypatch: pytest.MonkeyPatch, last: float, kept: int
+) -> None:
+    few.upload()
+    few.train(episodes=202)
+    scores, seen = [0.9, last, 0.9], []
+
+    def judged(learner: Learner, *_: Any) -> tuple[Judgement, float]:
+        seen.append(learner.networks[0]["dense0.w"])
+        return Judgement(scores[len(seen) - 1], 0.02, 100), 1.0
+
+    monkeypatch.setattr("app.worker.learners.judged", judged)
+    result = few.run()["result"]
+    assert [point["accuracy"] for point in result["curve"]] == [0.9, last]
+    assert [np.array_equal(seen[2], weights) for weights in seen[:2]] == [kept == 0, kept == 1]
 
 
 def test_cancelling_keeps_the_best_so_far(few: FewShot) -> None:
