@@ -300,31 +300,60 @@ class Past:
 def completed(space: SearchSpace, sources: Sequence[Source]) -> tuple[Array, ...]:
     """Every source's configurations as legal rows of the new space, constraints aside.
 
-    What a source did not tune is taken from trials of the others that did, the better ones more often; what nobody
-    tuned takes its default, or the middle of its range.
+    What a source did not tune is taken from another's good trial, the nearest in what both tuned, so that values that
+    were good together stay together. What nobody tuned takes its default; without one the middle of its range in a
+    source's best configuration, and any value in the others, so that they do not all fail for the same reason.
     """
     rng = np.random.default_rng([LESSON_STREAM, len(sources)])
-    found = []
-    for source in sources:
+    embedding, found = Embedding.of(space), []
+    features = [embedding.features(np.clip(source.units, 0.0, 1.0)) for source in sources]
+    for own, source in zip(features, sources, strict=True):
         units = np.clip(source.units, 0.0, 1.0)
         for j in np.flatnonzero(~source.is_matched):
-            pool = [
-                (score, unit)
-                for other in sources
-                if other.is_matched[j]
-                for score, unit in zip(other.scores, other.units[:, j], strict=True)
-                if not np.isnan(unit)
-            ]
-            if pool:
-                pool.sort()
-                best = np.array([unit for _, unit in pool[: max(len(pool) // 4, 1)]])
-                units[:, j] = np.clip(rng.choice(best, len(units)), 0.0, 1.0)
+            donors = _donors(embedding, source, sources, features, int(j))
+            if donors is not None:
+                units[:, j] = _of_nearest(own, *donors)
+                continue
+            kind = space.parameters[space.columns[j]]
+            default = getattr(kind, "default", None)
+            if default is None:
+                units[:, j] = rng.random(len(units))
+                units[np.argmin(source.scores), j] = np.nan
             else:
-                kind = space.parameters[space.columns[j]]
-                default = getattr(kind, "default", None)
-                units[:, j] = np.nan if default is None else kind.units(np.array([kind.code(default)]))[0]
+                units[:, j] = kind.units(np.array([kind.code(default)]))[0]
         found.append(space.snap(units))
     return tuple(found)
+
+
+def _donors(
+    embedding: Embedding, source: Source, sources: Sequence[Source], features: Sequence[Array], j: int
+) -> tuple[Array, Mask, Array] | None:
+    """Of parameter j: (m, F) features of the best quarter of all trials that have it, (m, F) which of them the source
+    can compare, and (m,) its value there."""
+    known = [k for k, other in enumerate(sources) if other.is_matched[j]]
+    if not known:
+        return None
+    units = np.concatenate([sources[k].units[:, j] for k in known])
+    scores = np.where(np.isnan(units), np.inf, np.concatenate([sources[k].scores for k in known]))
+    best = np.argsort(scores, kind="stable")[: max(int(np.isfinite(scores).sum()) // 4, 1)]
+    if not np.isfinite(scores[best[0]]):
+        return None
+    compared = [np.tile(sources[k].is_matched & source.is_matched, (len(sources[k].units), 1)) for k in known]
+    return (
+        np.concatenate([features[k] for k in known])[best],
+        np.concatenate(compared)[best][:, embedding.columns],
+        np.clip(units[best], 0.0, 1.0),
+    )
+
+
+def _of_nearest(own: Array, features: Array, compared: Mask, values: Array) -> Array:
+    """(n,) for each of (n, F) rows the value of the nearest donor, the better one of two.
+
+    What cannot be compared is as far away as two random numbers of [0, 1] are, in the mean of squares.
+    """
+    weight = compared.astype(np.float64)
+    squares = (own**2) @ weight.T - 2.0 * own @ (weight * features).T + (weight * features**2).sum(axis=1)
+    return np.asarray(values[np.argmin(squares + (1.0 - weight).sum(axis=1) / 6.0, axis=1)])
 
 
 def source_mean(embedding: Embedding, source: Source, features: Array) -> Array:
