@@ -23,7 +23,7 @@ from app.fewshot.tasks import Array, Indices
 
 FORMAT = 4  # of what is stored: another one, whenever the same weights mean another network
 OF_ONE_NETWORK = 3  # the format before learners could have several; still read
-CHUNK = 256  # examples embedded at one time
+CHUNK = 13  # examples embedded at one time, so few that what is made of them stays in the cache
 SMALLEST_SHAPE = 8  # rows or classes; larger ones are padded to the next power of two
 MAX_SVM_STEPS = 10_000
 
