@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -10,6 +11,7 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from benchmarks.server import Server
@@ -65,15 +67,39 @@ def test_the_curl_lines_create_ask_and_tell(server: Server) -> None:
     assert '"items":[' in answers
 
 
+def typed(server: Server, folder: Path, shown: str) -> str:
+    """What is answered to the commands of a block that shows answers too."""
+    commands = [line.removeprefix("$ ") for line in shown.splitlines() if line.startswith(("$ ", "    "))]
+    return run(server, ["sh", "-ec"], "\n".join([f"cd {folder}", *commands]), seconds=280)
+
+
 @pytest.mark.slow
 def test_a_search_needs_nothing_but_curl(server: Server, tmp_path: Path) -> None:
     """The worker that it starts included: submitted, watched, ranked again, downloaded; only trained for less long."""
-    (shown,) = [block for language, block in BLOCKS if language == "console"]
+    shown, _ = [block for language, block in BLOCKS if language == "console"]
     assert shown.count('"epochs": 5') == shown.count('"evaluations": 5') == 1
     shown = shown.replace('"epochs": 5', '"epochs": 1').replace('"evaluations": 5', '"evaluations": 2')
-    typed = [line.removeprefix("$ ") for line in shown.splitlines() if line.startswith(("$ ", "    "))]
-    answers = run(server, ["sh", "-ec"], "\n".join([f"cd {tmp_path}", *typed]), seconds=280)
+    answers = typed(server, tmp_path, shown)
     assert '"state": "succeeded", "progress": 1.0' in answers
     assert '"held_out_examples":359' in answers
     with zipfile.ZipFile(tmp_path / "network.zip") as network:
         assert sorted(network.namelist()) == ["network.json", "network.onnx", "weights.npz"]
+
+
+@pytest.mark.slow
+def test_a_learner_needs_nothing_but_curl(server: Server, tmp_path: Path) -> None:
+    """Uploaded, trained, watched, adapted; only by the backbone that needs no training, and on noise."""
+    _, shown = [block for language, block in BLOCKS if language == "console"]
+    assert shown.count('"max_seconds": 300') == 1
+    shown = shown.replace('"max_seconds": 300', '"backbone": "hog"')
+    x = np.random.default_rng(0).integers(0, 2, (40, 28, 28), dtype=np.uint8)
+    groups = np.repeat(["Balinese", "Korean", "Greek", "Latin"], 10)
+    np.savez(tmp_path / "omniglot.npz", x=x, y=np.repeat(np.arange(8), 5), group=groups)
+    images = x[:3].tolist()
+    task = {"support": {"x": images, "y": ["alpha", "beta", "gamma"]}, "query": {"x": images}}
+    (tmp_path / "task.json").write_text(json.dumps(task))
+    answers = typed(server, tmp_path, shown)
+    assert '"examples":40' in answers
+    assert '"state": "succeeded"' in answers
+    predictions = json.loads(answers[answers.index('{"predictions"') :])["predictions"]
+    assert [one["label"] for one in predictions] == ["alpha", "beta", "gamma"]
