@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from app.errors import Invalid
+from app.search.bayesian import n_initial
 from app.search.blend import Borrowed, blend, stacked
 from app.search.kernels import Embedding
 from app.search.paths import Paths
@@ -318,6 +319,8 @@ def test_a_batch_takes_the_next_items_and_equals_asks_in_a_row() -> None:
 def test_a_past_that_misleads_is_given_up_and_weighs_nothing() -> None:
     wrong = Prior((past(lesson(f=lambda p: -loss(p)), lesson(f=lambda p: -loss(p), seed=1)),))
     points, _ = run(wrong, 14)
+    n = n_initial(SPACE)  # as many as without a past: the bad one is one of them
+    assert [point.source for point in points[: n + 1]] == ["warm_start"] + ["sobol"] * (n - 1) + ["gp"]
     assert [point.source for point in points].count("warm_start") == 1
     assert points[-1].prior_weight < 0.05
     right, _ = run(Prior((past(lesson(), lesson(seed=1)),)), 14)
