@@ -134,8 +134,15 @@ class Optuna:
         self.study.tell(self.trial, loss)
 
 
+def over_http(space: dict[str, Any], seed: int) -> Method:
+    from benchmarks.transfer.http import OverHttp  # here: Optuna's environment has no httpx
+
+    return OverHttp(space, seed)
+
+
 METHODS: dict[str, Callable[[dict[str, Any], int], Method]] = {
     "metatune": Metatune,
+    "metatune-http": over_http,
     "optuna-tpe": Optuna,
     "optuna-tpe-5": lambda space, seed: Optuna(space, seed, enqueued=5),
     "optuna-gp": lambda space, seed: Optuna(space, seed, kind="gp"),
