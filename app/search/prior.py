@@ -62,19 +62,14 @@ class Prior:
         return position in OWN_POSITIONS
 
     def n_own(self, history: History) -> int | None:
-        """After a disappointment, how many finished trials count as a beginning; None, if it did not disappoint.
-
-        Those that are not of the portfolio, and one that is: where the past thought best it is bad is worth knowing
-        once. More of them lie together, and say nothing of the rest.
-        """
+        """After a disappointment, how many finished trials are not of the portfolio; None, if it did not disappoint."""
         if self.is_silent or int(history.is_measured.sum()) > MANY:
             return None
         failed = [portfolio for portfolio in self._portfolios if portfolio.disappoints(history)]
         if not failed:
             return None
         keys = frozenset().union(*(portfolio.keys for portfolio in failed))
-        n_past = sum(key in keys for key in history.keys)
-        return len(history.keys) - max(n_past - 1, 0)
+        return sum(key not in keys for key in history.keys)
 
     def informed(self, modelled: Modelled, j: int) -> Modelled:
         """The model of objective j with what its sources lend to the mean."""
