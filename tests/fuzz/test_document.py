@@ -105,7 +105,7 @@ def schemathesis(url: str, folder: Path, *, phases: str, examples: int, token: s
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(0 if LONG else 600)
+@pytest.mark.timeout(0 if LONG else 1200)  # trainings that it starts go on beside it
 @pytest.mark.parametrize(
     ("database", "is_known", "phases", "examples", "at_least"),
     [
