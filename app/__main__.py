@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import gc
+from app.loading import uncollected
 
 
 def main() -> None:
-    gc.disable()  # what an import makes stays, and there is a lot of it to look through
-    from app.cli import main as run
+    with uncollected():
+        from app.cli import main as run
 
-    gc.freeze()
-    gc.enable()
     run()
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import gc
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -18,6 +17,7 @@ from sqlalchemy.orm import Session
 from app.db.audit import COMMAND_LINE
 from app.db.keys import DEFAULT_PROJECT, SCOPES
 from app.errors import AppError, Invalid, ProjectNotFound
+from app.loading import uncollected
 from app.settings import PREFIX, Settings
 
 #: Numeric libraries start a thread per core; on a server those of several requests get in each other's way.
@@ -78,11 +78,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         settings = settings_of(given)
         if given.command == "serve":
-            gc.disable()  # as in app.__main__
-            from app.serve import serve as run  # here: the other commands need no server
+            with uncollected():
+                from app.serve import serve as run  # here: the other commands need no server
 
-            gc.freeze()
-            gc.enable()
             run(settings, roles=given.roles, insecure=given.insecure)
         elif given.command == "migrate":
             _migrate(settings)
@@ -234,7 +232,3 @@ _ACCESS: dict[str, Callable[[Session, argparse.Namespace], list[str]]] = {
     "create project": _create_project,
     "list project": _list_projects,
 }
-
-
-if __name__ == "__main__":
-    main()

@@ -65,7 +65,7 @@ class Host:
             self._stop.wait(pause)
 
     def _spawn(self) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "app.cli", "serve", "--roles", "worker", "--host", "127.0.0.1", "--port", "0"]
+        command = [sys.executable, "-m", "app", "serve", "--roles", "worker", "--host", "127.0.0.1", "--port", "0"]
         environment = {**os.environ, SUPERVISOR: str(os.getpid())}
         environment.pop("PROMETHEUS_MULTIPROC_DIR", None)  # its figures are its own
         return subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL)  # noqa: S603  (ours)

@@ -91,8 +91,7 @@ def create_app(settings: Settings | None = None, *, is_worker: bool = False, at_
         most=Most(settings.max_studies_per_project, settings.max_trials_per_study),
         answer_seconds=settings.answer_seconds,
     )
-
-    later: Later | None = None
+    later: Later | None = None  # made below, when there is an app
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -152,14 +151,16 @@ def create_app(settings: Settings | None = None, *, is_worker: bool = False, at_
     problems.install(app)
     if not is_worker:
         operations.install_docs(app)
-        later = Later(app.router, routes_of_the_rest)
-        app.router.routes.append(later)
         if at_once:
-            later.load()
+            app.router.routes += routes_of_the_rest()
+        else:
+            later = Later(app.router, routes_of_the_rest)
+            app.router.routes.append(later)
 
         def document() -> dict[str, Any]:
-            later.load()
+            if later is not None:
+                later.load()
             return schema.document(app)
 
-        app.openapi = document  # type: ignore[method-assign]
+        app.openapi = document  # type: ignore[method-assign]  # as FastAPI wants its document replaced
     return app

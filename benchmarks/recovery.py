@@ -18,6 +18,7 @@ import httpx
 import numpy as np
 
 from benchmarks.server import Server
+from benchmarks.throughput import cpu_seconds
 
 STUDY = "/v1/studies/recovery"
 CLIENTS = 4
@@ -55,7 +56,7 @@ def kill_again_and_again(server: Server, n_kills: int, load_seconds: float) -> t
             killed = time.perf_counter()
             server.start()
             waits.append(time.perf_counter() - killed)
-            starts.append(processor_seconds(server.pid))
+            starts.append(cpu_seconds(server.pid))
     finally:
         is_over.set()
         for client in clients:
@@ -75,12 +76,6 @@ def work(url: str, seed: int, is_over: threading.Event) -> None:
             except httpx.HTTPError:
                 is_over.wait(pause)
                 pause = min(2 * pause, 5.0)
-
-
-def processor_seconds(pid: int) -> float:
-    """User's and system's, of the process so far."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / 100
 
 
 if __name__ == "__main__":

@@ -145,7 +145,7 @@ def databases(kind: str) -> Iterator[tuple[str, str]]:
 def run(kind: str, clients: int, rounds: int, seconds: float) -> None:
     our_port, bare_port = free_port(), free_port()
     with databases(kind) as (our_url, bare_url):
-        our_command = [sys.executable, "-m", "app.cli", "serve", "--port", str(our_port), "--database", our_url]
+        our_command = [sys.executable, "-m", "app", "serve", "--port", str(our_port), "--database", our_url]
         bare_command = [
             sys.executable, "-m", "uvicorn", "benchmarks.bare_pair:app", "--port", str(bare_port), "--no-access-log"
         ]  # fmt: skip
@@ -189,7 +189,7 @@ def run_modelled(
     points = [{name: rng.random() for name in "xyz"} for _ in range(n_trials)]
     imports = [{"params": point, "value": sum((x - 0.4) ** 2 for x in point.values())} for point in points]
     with databases(kind) as (url, peer_url):
-        command = [sys.executable, "-m", "app.cli", "serve", "--port", str(port), "--database", url]
+        command = [sys.executable, "-m", "app", "serve", "--port", str(port), "--database", url]
         with server(command, port, {}) as process, optuna_storage(peer_url, n_peer_trials, clients, seconds) as peer:
             connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
             call(connection, "PUT", "/v1/studies/bench", {**STUDY, "algorithm": algorithm})

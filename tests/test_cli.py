@@ -22,7 +22,7 @@ from app.db import keys
 from app.db.migrate import is_at_head
 from app.db.session import Store
 
-SERVER = [sys.executable, "-m", "app.cli"]
+SERVER = [sys.executable, "-m", "app"]
 ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("METATUNE_")}
 
 

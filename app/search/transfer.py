@@ -328,8 +328,10 @@ def completed(space: SearchSpace, sources: Sequence[Source]) -> tuple[Array, ...
 def _donors(
     embedding: Embedding, source: Source, sources: Sequence[Source], features: Sequence[Array], j: int
 ) -> tuple[Array, Mask, Array] | None:
-    """Of parameter j: (m, F) features of the best quarter of all trials that have it, (m, F) which of them the source
-    can compare, and (m,) its value there."""
+    """Of parameter j in the best quarter of all trials that have it; None, if no trial has.
+
+    Returns: (m, F) their features, (m, F) which of these the source knows too, and (m,) the parameter's values.
+    """
     known = [k for k, other in enumerate(sources) if other.is_matched[j]]
     if not known:
         return None
