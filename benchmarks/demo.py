@@ -1,8 +1,9 @@
 """`make demo`: tune a support vector machine through the server, and see what that is worth.
 
 Starts a server on an empty database, evaluates scikit-learn's defaults, tunes, and gives random search the
-same budget. The second act tunes on another data set twice: from nothing, and from what the server remembers of the
-first act. On a terminal the server is left running, with calls to try; elsewhere it is stopped.
+same budget. In the second act two offices tune the same reader on their own digits, and a third does so twice: from
+nothing, and from what the server remembers of the two. On a terminal the server is left running, with calls to try;
+elsewhere it is stopped.
 """
 
 from __future__ import annotations
@@ -13,7 +14,10 @@ import shutil
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Literal
 
 import metatune
 from benchmarks import digits_svm
@@ -22,9 +26,10 @@ from benchmarks.server import Server, free_port
 BUDGET = 50
 SEED = 0
 STUDY = "digits-svm"
-NEXT = "scans-svm"
-SOURCES = [STUDY, f"{STUDY}-random"]
+NEW_OFFICE = len(digits_svm.OFFICES) - 1
 WIDTH = 50
+
+Loss = Callable[[Mapping[str, Any], int], float]  # of a configuration at an office
 
 
 def main() -> None:
@@ -67,36 +72,61 @@ def compare(client: metatune.Client) -> None:
     print(f"\nBest configuration: {shown}")
 
 
-def remember(client: metatune.Client) -> None:
-    """The second act: the curves of a cold and of a warm start, and where the warm one met the cold one's end."""
-    print("\nSecond act: the digits that were held back, through a dim and noisy scanner, with and without memory")
-    curves = {}
-    for label, name, warm_start in (("from nothing", f"{NEXT}-cold", "off"), ("from memory", NEXT, SOURCES)):
+@dataclass(frozen=True)
+class Curves:
+    """The best loss after 1, 2, 3, ... trials, from nothing and from memory."""
+
+    cold: list[float]
+    warm: list[float]
+
+    @property
+    def met(self) -> int | None:
+        """The first trial from memory that is as good as the end from nothing; None, if there is none."""
+        return next((n for n, value in enumerate(self.warm, start=1) if value <= self.cold[-1]), None)
+
+
+def open_office(client: metatune.Client, loss: Loss, seed: int, prefix: str = "", *, progress: bool = True) -> Curves:
+    """Tunes for the earlier offices, then for the new one without them and with them."""
+    earlier = [f"{prefix}office-{number}" for number in range(1, NEW_OFFICE)]
+
+    def tune(name: str, office: int, warm_start: list[str] | Literal["off"] = "off") -> list[float]:
         study = client.study(
-            name, digits_svm.SPACE, direction="minimize", seed=SEED, warm_start=warm_start,
-            description="support vector machine on scanned digits",
+            name, digits_svm.SPACE, direction="minimize", seed=seed, warm_start=warm_start,
+            description="support vector machine on the handwritten digits of one office",
         )  # fmt: skip
         losses: list[float] = []
 
-        def objective(trial: metatune.Trial, losses: list[float] = losses) -> float:
-            losses.append(digits_svm.loss(trial.params, "scans"))
+        def objective(trial: metatune.Trial) -> float:
+            losses.append(loss(trial.params, office))
             return losses[-1]
 
-        study.optimize(objective, n_trials=BUDGET)
-        curves[label] = [min(losses[:n]) for n in range(1, len(losses) + 1)]
-    cold, warm = curves["from nothing"], curves["from memory"]
-    worst = max(cold[0], warm[0])
+        study.optimize(objective, n_trials=BUDGET, progress=progress)
+        return [min(losses[:n]) for n in range(1, len(losses) + 1)]
+
+    for number, earlier_name in enumerate(earlier, start=1):
+        tune(earlier_name, number)
+    name = f"{prefix}office-{NEW_OFFICE}"
+    return Curves(cold=tune(f"{name}-cold", NEW_OFFICE), warm=tune(name, NEW_OFFICE, earlier))
+
+
+def remember(client: metatune.Client) -> None:
+    """The second act: the curves of a cold and of a warm start, and where the warm one met the cold one's end."""
+    print(
+        f"\nSecond act: {NEW_OFFICE - 1} offices tune the reader on forms of their own, by the Brier score. A new one"
+    )
+    print(f"has forms that they never saw: {BUDGET} trials from nothing, then {BUDGET} from memory.", flush=True)
+    curves = open_office(client, digits_svm.office_loss, SEED)
+    cold, warm = curves.cold, curves.warm
+    worst, best = max(cold[0], warm[0]), min(cold[-1], warm[-1])
     print(f"\n{'trials':>6}{'from nothing':>14}{'from memory':>13}   (* nothing, o memory)")
-    best = min(cold[-1], warm[-1])
     for n in (1, 2, 3, 5, 10, 15, 20, 25, 30, 40, 50):
         picture = drawn(cold[n - 1], warm[n - 1], best, worst)
         print(f"{n:6}{cold[n - 1]:14.4f}{warm[n - 1]:13.4f}   {picture}")
     as_good = next((n for n, value in enumerate(cold, start=1) if value <= warm[0]), None)
     if as_good is not None:
         print(f"\nThe first trial from memory is as good as the best of {as_good} trials from nothing.")
-    met = next((n for n, value in enumerate(warm, start=1) if value <= cold[-1]), None)
     end = f"{BUDGET} trials from nothing end at {cold[-1]:.4f}"
-    print(f"\n{end}; from memory that is reached in trial {met}." if met else f"\n{end}; from memory {warm[-1]:.4f}.")
+    print(f"\n{end}; from memory " + (f"trial {curves.met} is there." if curves.met else f"{warm[-1]:.4f}."))
 
 
 def drawn(cold: float, warm: float, best: float, worst: float) -> str:
@@ -116,7 +146,7 @@ The server is still running at {server.url} (documentation: {server.url}/docs). 
   curl {study}/best
   curl '{study}/trials?order_by=value&limit=3'
   curl -X POST {study}/ask
-  curl {server.url}/v1/studies/{NEXT}/prior
+  curl {server.url}/v1/studies/office-{NEW_OFFICE}/prior
 
 Stop it with: kill {server.pid}"""
 

@@ -12,7 +12,7 @@ import json
 import statistics
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,30 +24,30 @@ from benchmarks import digits_svm
 from benchmarks.demo import BUDGET
 from benchmarks.server import Server
 
-EVALUATIONS = Path(__file__).parent / "results" / "digits_svm.jsonl"
+RESULTS = Path(__file__).parent / "results"
 WINS_NEEDED = 0.8
 
 
 class Evaluations:
-    """The loss, from the file if it is known there."""
+    """The loss of a configuration and whatever else it depends on, from the file if it is known there."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, evaluate: Callable[..., float]) -> None:
         path.parent.mkdir(exist_ok=True)
         path.touch()
         lines = map(json.loads, path.read_text().splitlines())
-        self._path = path
-        self._known = {self._key(line["params"]): float(line["loss"]) for line in lines}
+        self._path, self._evaluate = path, evaluate
+        self._known = {self._key(line["params"], *line["of"]): float(line["loss"]) for line in lines}
 
     @staticmethod
-    def _key(params: Mapping[str, Any]) -> str:
-        return json.dumps(params, sort_keys=True)
+    def _key(params: Mapping[str, Any], *of: int) -> str:
+        return json.dumps([params, *of], sort_keys=True)
 
-    def loss(self, params: Mapping[str, Any]) -> float:
-        key = self._key(params)
+    def loss(self, params: Mapping[str, Any], *of: int) -> float:
+        key = self._key(params, *of)
         if key not in self._known:
-            self._known[key] = digits_svm.loss(params)
+            self._known[key] = self._evaluate(params, *of)
             with self._path.open("a") as file:
-                file.write(json.dumps({"params": params, "loss": self._known[key]}) + "\n")
+                file.write(json.dumps({"params": params, "of": of, "loss": self._known[key]}) + "\n")
         return self._known[key]
 
 
@@ -57,7 +57,7 @@ def main() -> None:
     options.add_argument("--budget", type=int, default=BUDGET)
     chosen = options.parse_args()
 
-    evaluations = Evaluations(EVALUATIONS)
+    evaluations = Evaluations(RESULTS / "digits_svm.jsonl", digits_svm.loss)
     default = evaluations.loss(digits_svm.DEFAULTS)
     best: dict[str, list[float]] = {"auto": [], "random": []}
     runs = [(seed, algorithm) for seed in range(chosen.seeds) for algorithm in best]

@@ -5,10 +5,15 @@ contrast, a blur and a projection onto principal components. The loss is the cro
 digits: it rewards honest probabilities, so unlike the accuracy it has no plateaus. An SVM has no probabilities
 of its own; in every fold a temperature, fitted by an inner cross-validation, turns its scores into them. The
 other 797 digits are seen by nobody before the end.
+
+The file is fourteen forms of about 128 digits, one after the other, of thirteen people. In the demo's second act three
+offices have four, four and six of them, and tune by the Brier score: the log loss of so few digits is ruled by two or
+three that are misread with confidence, so what is best for one split into folds is not for another.
 """
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from functools import cache
 from typing import Any, NamedTuple
@@ -28,8 +33,10 @@ SPACE = {
 DEFAULTS: dict[str, Any] = {}  # what scikit-learn does if one says nothing
 
 N_TRAINING = 1000
+OFFICES = (0, 516, 1029, 1797)  # where the forms of each begin, and the last end
 FOLDS = 3
 INNER_FOLDS = 2
+MAX_ITERATIONS = 10_000  # a good machine needs a few hundred; some with a huge gamma would need hours
 
 
 class HeldBack(NamedTuple):
@@ -37,15 +44,28 @@ class HeldBack(NamedTuple):
     accuracy: float
 
 
-def loss(params: Mapping[str, Any], data: str = "digits") -> float:
-    """Log loss in nats, mean over three folds of the training digits, or of the `scans`."""
+def loss(params: Mapping[str, Any]) -> float:
+    """Log loss in nats, mean over three folds of the training digits."""
+    images, labels, _, _ = digits()
+    return cross_validated(classifier(params), images, labels, "neg_log_loss")
+
+
+def office_loss(params: Mapping[str, Any], office: int) -> float:
+    """Brier score, mean over three folds of the digits of an office, from 1: Σ (probability - truth)², in [0, 2]."""
+    from sklearn.exceptions import ConvergenceWarning
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # such a machine is judged by what it then reads
+        return cross_validated(classifier(params, MAX_ITERATIONS), *digits_of(office), "neg_brier_score")
+
+
+def cross_validated(classifier: Any, images: Any, labels: Any, scoring: str) -> float:
     from sklearn.model_selection import StratifiedKFold, cross_val_score
     from threadpoolctl import threadpool_limits
 
-    images, labels = digits()[:2] if data == "digits" else scans()
     folds = StratifiedKFold(FOLDS, shuffle=True, random_state=0)
     with threadpool_limits(1):  # matrices this small only wait for one another: 2 s become 0.3 s
-        return -float(cross_val_score(classifier(params), images, labels, cv=folds, scoring="neg_log_loss").mean())
+        return -float(cross_val_score(classifier, images, labels, cv=folds, scoring=scoring).mean())
 
 
 def held_back(params: Mapping[str, Any]) -> HeldBack:
@@ -59,7 +79,7 @@ def held_back(params: Mapping[str, Any]) -> HeldBack:
     )
 
 
-def classifier(params: Mapping[str, Any]) -> Any:
+def classifier(params: Mapping[str, Any], max_iterations: int = -1) -> Any:
     from sklearn.calibration import CalibratedClassifierCV
     from sklearn.decomposition import PCA
     from sklearn.pipeline import make_pipeline
@@ -70,7 +90,8 @@ def classifier(params: Mapping[str, Any]) -> Any:
     if "blur" in params:
         optics = {"contrast": params["contrast"], "blur": params["blur"]}
         steps += [FunctionTransformer(through_optics, kw_args=optics), PCA(params["components"], svd_solver="full")]
-    steps.append(SVC(**{name: params[name] for name in ("kernel", "C", "gamma", "degree", "coef0") if name in params}))
+    tuned = {name: params[name] for name in ("kernel", "C", "gamma", "degree", "coef0") if name in params}
+    steps.append(SVC(**tuned, max_iter=max_iterations))
     return CalibratedClassifierCV(make_pipeline(*steps), method="temperature", cv=INNER_FOLDS, ensemble=False)
 
 
@@ -82,13 +103,13 @@ def through_optics(images: Any, contrast: float, blur: float) -> Any:
 
 
 @cache
-def scans() -> tuple[Any, Any]:
-    """Another data set: the digits that were held back, through a scanner that is dim and noisy."""
-    import numpy as np
+def digits_of(office: int) -> tuple[Any, Any]:
+    """Images and labels of forms that no other office has; pixels in [0, 1]."""
+    from sklearn.datasets import load_digits
 
-    _, _, images, labels = digits()
-    noise = np.random.default_rng(0).normal(0.0, 0.15, images.shape)
-    return np.clip(0.8 * images + noise, 0.0, 1.0), labels
+    images, labels = load_digits(return_X_y=True)
+    forms = slice(OFFICES[office - 1], OFFICES[office])
+    return images[forms] / 16.0, labels[forms]
 
 
 @cache
