@@ -28,7 +28,7 @@ N_RESAMPLED = 9999
 def main() -> None:
     options = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     options.add_argument("--seeds", type=int, default=10)
-    options.add_argument("--first", type=int, default=0, help="the offices were chosen on 100 to 103")
+    options.add_argument("--first", type=int, default=0, help="the offices were chosen on 100 and 101")
     chosen = options.parse_args()
 
     evaluations = Evaluations(RESULTS / "offices_svm.jsonl", digits_svm.office_loss)
