@@ -65,8 +65,8 @@ class Prior:
     def n_own(self, history: History) -> int | None:
         """After a disappointment, how many finished trials count as the study's own start; None without one.
 
-        Those of the portfolio count as one together: they may lie on the same plateau, from which a model that begins
-        with nothing else does not find away.
+        One of the portfolio counts with them, several do not: they may all lie on one plateau, where a model that
+        begins with them stays.
         """
         if self.is_silent or int(history.is_measured.sum()) > MANY:
             return None
@@ -75,7 +75,7 @@ class Prior:
             return None
         keys = frozenset().union(*(portfolio.keys for portfolio in failed))
         n_own = sum(key not in keys for key in history.keys)
-        return n_own + (n_own < len(history.keys))
+        return n_own + (len(history.keys) - n_own == 1)
 
     def informed(self, modelled: Modelled, j: int) -> Modelled:
         """The model of objective j with what its sources lend to the mean."""
