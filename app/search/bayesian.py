@@ -225,7 +225,7 @@ class ModelProposer:
         self, acquisition: Acquisition, number: int, n_pending: int, taken: Callable[[str], bool]
     ) -> Suggestion | None:
         rng = np.random.default_rng([self._seed % 2**64, number % 2**64, POINT_STREAM])
-        if self._branching and number % BRANCH_EVERY == 0:
+        if self._branching and number % BRANCH_EVERY == 0 and not self._knows_branches(rng):
             point = self._first_free(self._branch(acquisition, rng), acquisition, taken)
             if point is not None:
                 return point
@@ -268,6 +268,15 @@ class ModelProposer:
             pins[j] = (place + 0.5) / n_levels
         rows = self._space.snap(feasible.draw(self._space, rng, N_BRANCH, pins))
         return np.asarray(rows[np.argsort(-acquisition.value(rows), kind="stable")], dtype=np.float64)
+
+    def _knows_branches(self, rng: np.random.Generator) -> bool:
+        """Whether to do without a draw of the choices: a past that is believed tells already what they are worth."""
+        return self._borrowed > 0.0 and bool(rng.random() < self._borrowed)
+
+    @property
+    def _borrowed(self) -> float:
+        """How much of the objectives' means is borrowed, in [0, 1]."""
+        return max(map(weight_of, self._objectives), default=0.0)
 
     @property
     def _branching(self) -> list[int]:
@@ -324,7 +333,7 @@ class ModelProposer:
             predicted_std=tuple(float(std[0]) for _, std in beliefs) or None,
             acquisition=sum(values) + (0.0 if acquisition.lean is None else float(acquisition.lean.value(unit)[0])),
             feasibility=float(np.exp(sum(limits))) if limits else None,
-            prior_weight=max(map(weight_of, self._objectives), default=0.0),
+            prior_weight=self._borrowed,
         )
 
 

@@ -14,7 +14,7 @@ from app.search.free import Suggestion, first_unused
 from app.search.history import History
 from app.search.kernels import Embedding
 from app.search.models import Modelled, model
-from app.search.portfolio import MANY, OWN_POSITIONS, POSITIONS, Portfolio
+from app.search.portfolio import LAST_POSITION, MANY, OWN_POSITIONS, TESTING_POSITIONS, Portfolio
 from app.search.priors import HyperPrior
 from app.search.quantities import objective_quantity
 from app.search.transfer import Past
@@ -44,7 +44,7 @@ class Prior:
         self, history: History, position: int, taken: Callable[[str], bool], fixed: Mapping[str, Value] | None
     ) -> Suggestion | None:
         """The portfolio's configuration for the trial at that position of the study; the objectives take turns."""
-        if self.is_silent or position not in POSITIONS or not self._portfolios:
+        if self.is_silent or not self._portfolios or position > LAST_POSITION or self.stands_back(position):
             return None
         portfolio = self._portfolios[position % len(self._portfolios)]
         rows = portfolio.items(history)
@@ -59,17 +59,23 @@ class Prior:
 
     def stands_back(self, position: int) -> bool:
         """Whether the trial at that position is to owe the past nothing."""
-        return position in OWN_POSITIONS
+        is_single = any(len(past.sources) == 1 for past in self.pasts if past is not None)
+        return position in (TESTING_POSITIONS if is_single else OWN_POSITIONS)
 
     def n_own(self, history: History) -> int | None:
-        """After a disappointment, how many finished trials are not of the portfolio; None, if it did not disappoint."""
+        """After a disappointment, how many finished trials count as the study's own start; None without one.
+
+        One of the portfolio counts with them, several do not: they may all lie on one plateau, where a model that
+        begins with them stays.
+        """
         if self.is_silent or int(history.is_measured.sum()) > MANY:
             return None
         failed = [portfolio for portfolio in self._portfolios if portfolio.disappoints(history)]
         if not failed:
             return None
         keys = frozenset().union(*(portfolio.keys for portfolio in failed))
-        return sum(key not in keys for key in history.keys)
+        n_own = sum(key not in keys for key in history.keys)
+        return n_own + (len(history.keys) - n_own == 1)
 
     def informed(self, modelled: Modelled, j: int) -> Modelled:
         """The model of objective j with what its sources lend to the mean."""

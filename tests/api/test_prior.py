@@ -58,8 +58,8 @@ def test_a_new_study_starts_where_a_past_one_ended_and_shows_it(api: Api) -> Non
     assert before["knowledge_version"] == 0
     assert [(s["study"], s["is_taken"]) for s in before["sources"]] == [("first", True)]
     trials = run(api, 10)
-    assert [t["origin"]["source"] for t in trials[:3]] == ["warm_start"] * 3
-    assert [t["origin"]["prior_weight"] for t in trials[:3]] == [1.0] * 3
+    assert [t["origin"]["source"] for t in trials[:4]] == ["warm_start", "sobol", "warm_start", "warm_start"]
+    assert [t["origin"]["prior_weight"] for t in trials[:4]] == [1.0, 0.0, 1.0, 1.0]
     assert sum(t["origin"]["prior_weight"] == 0 for t in trials) >= 3
     assert min(loss(t["params"]) for t in trials[:3]) < 0.15
     after = prior(api)
@@ -69,7 +69,7 @@ def test_a_new_study_starts_where_a_past_one_ended_and_shows_it(api: Api) -> Non
     assert source["weight"]["value"] > 0.1
     assert source["agreement"]["value"] > 0.5
     assert source["matched"] == {"lr": "lr", "depth": "depth", "kind": "kind"}
-    assert [step["source"] for step in after["course"]][:3] == ["warm_start"] * 3
+    assert [step["source"] for step in after["course"]][:3] == ["warm_start", "sobol", "warm_start"]
     assert 0 <= after["portfolio"][0]["expected_quantile"]["value"] < 0.3
 
 

@@ -303,7 +303,7 @@ def test_the_first_trials_are_good_and_three_of_ten_do_not_come_from_the_past() 
 
 
 def test_a_batch_takes_the_next_items_and_equals_asks_in_a_row() -> None:
-    prior = Prior((past(lesson()),))
+    prior = Prior((past(lesson(), lesson(seed=1)),))
     history = History.of(SPACE, GOAL, [])
     batch = suggest(SPACE, GOAL, history, count=5, seed=3, first_number=1, prior=prior).points
     one_by_one = []
@@ -313,6 +313,21 @@ def test_a_batch_takes_the_next_items_and_equals_asks_in_a_row() -> None:
         history = history.grown([Record(number, point.params, "pending")])
     assert [point.params for point in batch] == [point.params for point in one_by_one]
     assert [point.source for point in batch] == ["warm_start", "warm_start", "warm_start", "sobol", "warm_start"]
+
+
+def test_a_single_source_is_put_to_the_test_by_the_second_trial() -> None:
+    points, _ = run(Prior((past(lesson()),)), 10)
+    assert [point.source for point in points[:5]] == ["warm_start", "sobol", "warm_start", "warm_start", "warm_start"]
+    assert sum(point.prior_weight == 0.0 for point in points) >= 3
+    misled, _ = run(Prior((past(lesson(f=lambda p: -loss(p))),)), 10)
+    assert [point.source for point in misled[:6]] == ["warm_start"] + ["sobol"] * 4 + ["gp"]
+
+
+def test_a_past_that_is_believed_spares_the_draws_of_the_choices() -> None:
+    prior = Prior((past(lesson(), lesson(seed=1)),))
+    spared = [run(prior, 15, seed=seed)[1][k - 1] for seed in range(3) for k in (9, 12, 15)]
+    drawn = [run(None, 15, seed=seed)[1][k - 1] for seed in range(3) for k in (9, 12, 15)]
+    assert np.median(spared) < 0.5 * np.median(drawn)
 
 
 def test_a_past_that_misleads_is_given_up_and_weighs_nothing() -> None:
@@ -351,7 +366,7 @@ def test_every_objective_transfers_by_itself() -> None:
 
 @pytest.mark.parametrize("algorithm", ["tpe", "cmaes", "nsga2"])
 def test_other_algorithms_begin_with_the_portfolio(algorithm: str) -> None:
-    prior = Prior((past(lesson()),))
+    prior = Prior((past(lesson(), lesson(seed=1)),))
     history = History.of(SPACE, GOAL, [])
     found = suggest(SPACE, GOAL, history, count=4, seed=1, first_number=1, algorithm=algorithm, prior=prior)
     assert [point.source for point in found.points] == ["warm_start"] * 3 + [found.points[3].source]
