@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from app.search import feasible
 from app.search.acquisition import Acquisition
 from app.search.constraints import Array, Mask
-from app.search.space import SearchSpace
+from app.search.space import FEW_LEVELS, SearchSpace
 
 N_RANDOM = 512
 N_NEAR = 40  # per centre and radius
@@ -23,7 +23,7 @@ N_CHANGES = 4  # of one column's level, one after the other
 N_STEPS = (4, 12)  # of the ascent, with the least and with full effort
 NEGLIGIBLE_GAIN = 1e-3  # of a log improvement
 FIRST_STEP, MAX_STEP = 0.05, 0.3  # in cube edges
-MANY_LEVELS = 12  # a number with more levels is climbed as if it were continuous
+MANY_LEVELS = FEW_LEVELS  # a number with more is climbed as if it were continuous
 N_SHORTENINGS = 12
 
 
@@ -271,13 +271,19 @@ def _neighbours(space: SearchSpace, rows: Array, pins: Array) -> tuple[Array, ND
         if levels is None or not np.isnan(pins[j]):
             continue
         kind = space.parameters[space.columns[j]]
-        codes = kind.neighbours(kind.codes(rows[:, j]), MANY_LEVELS)
-        here, which = np.nonzero(~np.isnan(codes))
+        if not len(space.places[j]):
+            codes = kind.neighbours(kind.codes(rows[:, j]), MANY_LEVELS)
+            here, which = np.nonzero(~np.isnan(codes))
+            places = kind.units(codes[here, which])
+        else:
+            here, which = np.nonzero(np.abs(space.places[j] - rows[:, j, None]) > 1e-9)  # of a NaN none
+            places = space.places[j][which]
         copies = rows[here]
-        copies[:, j] = kind.units(codes[here, which])
-        changed.append(copies)
+        copies[:, j] = places
+        # what no other column depends on leaves a row as snapped as it was
+        changed.append(space.snap(copies) if space.is_parent[j] else copies)
         owners.append(here)
-    neighbours, of = space.snap(np.vstack(changed)), np.concatenate(owners)
+    neighbours, of = np.vstack(changed), np.concatenate(owners)
     if space.constraints:
         legal = space.satisfied(space.codes_of_units(neighbours))
         neighbours, of = neighbours[legal], of[legal]

@@ -35,6 +35,7 @@ MAX_PROVED = 50_000  # finite spaces up to this size are gone through before the
 MAX_PARAMETERS = 1000
 MAX_AFAR = 100.0  # cube edges: values of another version of the space count as no further outside than this
 FEW = 4  # configurations that are encoded faster value by value
+FEW_LEVELS = 12
 MAX_COUNTED = 10**6  # spaces with more configurations are "large": not counted, never exhausted
 
 
@@ -192,6 +193,22 @@ class SearchSpace:
             )
             for kind in self.kinds
         )
+
+    @cached_property
+    def places(self) -> tuple[Array, ...]:
+        """For each column of choices, or of a few levels, the places of all of them; empty for others."""
+        kinds = [self.parameters[name] for name in self.columns]
+        return tuple(
+            np.empty(0) if kind.n_levels is None or (kind.is_ordered and kind.n_levels > FEW_LEVELS)
+            else kind.units(kind.level_codes())
+            for kind in kinds
+        )  # fmt: skip
+
+    @cached_property
+    def is_parent(self) -> tuple[bool, ...]:
+        """(D,) whether other parameters depend on the column's."""
+        parents = {parent for kind in self.kinds for parent in kind.when or {}}
+        return tuple(name in parents for name in self.columns)
 
     @cached_property
     def parsed_constraints(self) -> tuple[Constraint, ...]:
