@@ -6,6 +6,7 @@ without a slope (Ament et al. 2023, "Unexpected improvements to expected improve
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -21,46 +22,26 @@ from app.search.surrogate import Prediction, Surrogate, Watched
 
 LOG_2PI_HALF = 0.5 * float(np.log(2.0 * np.pi))
 SQRT2, SQRT_PI_2 = float(np.sqrt(2.0)), float(np.sqrt(np.pi / 2.0))
+FEW = 8  # rows that are faster one by one
 FAR = 1e3  # standard deviations; from here on two terms of the asymptotic series are exact to 1e-11
 
 
-@dataclass(frozen=True)
-class Height:
-    """h(z) = φ(z) + z Φ(z) in parts that never underflow: log h, φ/h and Φ/h = d log h / dz."""
-
-    log: Array
-    density: Array
-    probability: Array
-
-
-def height(z: Array) -> Height:
-    """Accurate for every finite z. Source: Ament et al. 2023, eq. 9.
+def log_h(z: Array) -> Array:
+    """log h(z) with h(z) = φ(z) + z Φ(z), accurate for every finite z. Source: Ament et al. 2023, eq. 9.
 
     With the Mills ratio R(z) = (1 − Φ(z)) / φ(z) it is φ(z) (1 − |z| R(|z|)) for z < 0, and by reflection
-    z + φ(z) (1 − z R(z)) else.
+    z + φ(z) (1 − |z| R(|z|)) else.
     """
     size = np.abs(z)
     is_far = size >= FAR
-    mills = erfcx(np.minimum(size, FAR) * (1.0 / SQRT2)) * SQRT_PI_2
-    left = 1.0 - size * mills
+    left = 1.0 - size * (erfcx(np.minimum(size, FAR) * (1.0 / SQRT2)) * SQRT_PI_2)
     if is_far.any():
         beyond = np.maximum(size, FAR) ** -2.0
         left = np.where(is_far, beyond * (1.0 - 3.0 * beyond), left)
-        mills = np.where(is_far, (1.0 - beyond) / np.maximum(size, FAR), mills)
     log_density = -0.5 * z * z - LOG_2PI_HALF
-    density = np.exp(log_density)
     is_low = z < 0.0
-    above = np.where(is_low, 1.0, z + density * left)
-    return Height(
-        np.where(is_low, log_density + np.log(left), np.log(above)),
-        np.where(is_low, 1.0 / left, density / above),
-        np.where(is_low, mills / left, (1.0 - density * mills) / above),
-    )
-
-
-def log_h(z: Array) -> Array:
-    """log(φ(z) + z Φ(z))."""
-    return height(np.asarray(z, dtype=np.float64)).log
+    inside = np.where(is_low, left, z + np.exp(log_density) * left)
+    return np.asarray(np.log(inside) + np.where(is_low, log_density, 0.0), dtype=np.float64)
 
 
 def log_expected_improvement(mean: Array, std: Array, best: float) -> Array:
@@ -68,11 +49,32 @@ def log_expected_improvement(mean: Array, std: Array, best: float) -> Array:
     return np.asarray(log_h((best - mean) / std) + np.log(std), dtype=np.float64)
 
 
+def _improvement(mean: float, std: float, best: float) -> tuple[float, float, float]:
+    """`log_expected_improvement` of one belief, and its derivatives by mean and std.
+
+    With h as in `log_h`, d log h / dz = Φ / h, and what the std adds of itself is φ / h.
+    """
+    z = (best - mean) / std
+    size = abs(z)
+    if size < FAR:
+        mills = float(erfcx(size / SQRT2)) * SQRT_PI_2
+        left = 1.0 - size * mills
+    else:
+        beyond = size**-2.0
+        left, mills = beyond * (1.0 - 3.0 * beyond), (1.0 - beyond) / size
+    log_density = -0.5 * z * z - LOG_2PI_HALF
+    if z < 0.0:
+        return log_density + math.log(left) + math.log(std), -mills / (left * std), 1.0 / (left * std)
+    density = math.exp(log_density)
+    above = z + density * left
+    return math.log(above) + math.log(std), (density * mills - 1.0) / (above * std), density / (above * std)
+
+
 def exploration_share(mean: float, std: float, best: float) -> float:
     """σφ(z) / (σφ(z) + |best − μ| Φ(z)), in [0, 1]: the part of expected improvement that is owed to uncertainty."""
     z = (best - mean) / std
-    exploring, exploiting = -0.5 * z**2 - LOG_2PI_HALF, float(log_ndtr(z)) + np.log(max(abs(z), 1e-300))
-    return float(np.clip(1.0 / (1.0 + np.exp(min(exploiting - exploring, 700.0))), 0.0, 1.0))
+    exploring, exploiting = -0.5 * z**2 - LOG_2PI_HALF, float(log_ndtr(z)) + math.log(max(abs(z), 1e-300))
+    return min(max(1.0 / (1.0 + math.exp(min(exploiting - exploring, 700.0))), 0.0), 1.0)
 
 
 @dataclass(frozen=True)
@@ -125,25 +127,28 @@ class Improvement:
 
     def value(self, predictions: Sequence[Prediction]) -> Array:
         (p,) = predictions
-        total = log_expected_improvement(p.mean, p.std, self.best)
+        is_few = len(p.mean) <= FEW
+        total: Array = self._slopes(p.mean, p.std)[0] if is_few else log_expected_improvement(p.mean, p.std, self.best)
         return total + noise_discount(p.std, self.noise_std).log if self.noise_std else total
 
     def value_and_gradient(self, units: Array) -> tuple[Array, Array]:
-        p = self.objective.predict_with_gradient(units)
-        h = height((self.best - p.mean) / p.std)
-        total = h.log + np.log(p.std)
-        by_mean, by_std = -h.probability / p.std, h.density / p.std
+        p = self.objective.linearised(units)
+        total, by_mean, by_std = self._slopes(p.mean, p.std)
         if self.noise_std:
             discount = noise_discount(p.std, self.noise_std)
-            total += discount.log
-            by_std += discount.by_std
-        return total, by_mean[:, None] * p.mean_gradient + by_std[:, None] * p.std_gradient
+            total, by_std = total + discount.log, by_std + discount.by_std
+        return total, p.gradient(by_mean, by_std)
+
+    def _slopes(self, mean: Array, std: Array) -> Array:
+        """(3, m) log EI and its derivatives by mean and std, one by one: of a handful arrays would take longer."""
+        slopes = [_improvement(m, s, self.best) for m, s in zip(mean.tolist(), std.tolist(), strict=True)]
+        return np.array(slopes, dtype=np.float64).reshape(-1, 3).T
 
     def believing(self, unit: Array) -> Improvement:
         objective = self.objective.believing(unit)
         if objective is self.objective:
             return self
-        return replace(self, objective=objective, best=min(self.best, float(objective.mean_at_trials[-1])))
+        return Improvement(objective, min(self.best, float(objective.mean_at_trials[-1])), self.noise_std)
 
 
 @dataclass(frozen=True)
@@ -170,11 +175,11 @@ class HypervolumeImprovement:
         return _log_volume(self.cells, [(p.mean, p.std) for p in predictions])[0]
 
     def value_and_gradient(self, units: Array) -> tuple[Array, Array]:
-        predictions = [objective.predict_with_gradient(units) for objective in self.objectives]
+        predictions = [objective.linearised(units) for objective in self.objectives]
         total, slopes = _log_volume(self.cells, [(p.mean, p.std) for p in predictions])
         gradient = np.zeros(units.shape)
         for p, (by_mean, by_std) in zip(predictions, slopes, strict=True):
-            gradient += by_mean[:, None] * p.mean_gradient + by_std[:, None] * p.std_gradient
+            gradient += p.gradient(by_mean, by_std)
         return total, gradient
 
     def believing(self, unit: Array) -> HypervolumeImprovement:
@@ -199,14 +204,15 @@ class Within:
         return np.asarray(log_ndtr((self.bound - p.mean) / p.std), dtype=np.float64)
 
     def value_and_gradient(self, units: Array) -> tuple[Array, Array]:
-        p = self.quantity.predict_with_gradient(units)
+        p = self.quantity.linearised(units)
         z = (self.bound - p.mean) / p.std
         log_probability = log_ndtr(z)
         near = np.maximum(
             z, -FAR
         )  # below, the density over the probability is −z, and a difference of logarithms rounding
         by_z = np.where(z < -FAR, -z, np.exp(-0.5 * near**2 - LOG_2PI_HALF - log_ndtr(near)))
-        return log_probability, -(by_z / p.std)[:, None] * (p.mean_gradient + z[:, None] * p.std_gradient)
+        by_mean = -by_z / p.std
+        return log_probability, p.gradient(by_mean, by_mean * z)
 
     def believing(self, unit: Array) -> Within:
         return replace(self, quantity=self.quantity.believing(unit))
@@ -230,8 +236,9 @@ class Thrift:
         return -self.weight * predictions[0].mean
 
     def value_and_gradient(self, units: Array) -> tuple[Array, Array]:
-        p = self.log_cost.predict_with_gradient(units)
-        return -self.weight * p.mean, -self.weight * p.mean_gradient
+        p = self.log_cost.linearised(units)
+        by_mean = np.full(len(units), -self.weight)
+        return by_mean * p.mean, p.gradient(by_mean, np.zeros(len(units)))
 
     def believing(self, unit: Array) -> Thrift:
         return self  # a believed trial leaves every mean as it is
@@ -277,7 +284,7 @@ class Acquisition:
     def watching(self, units: Array) -> Acquisition:
         """The same, with (m, D) rows whose value stays at hand while pending trials are believed."""
         watched = (tuple(surrogate.watching(units) for surrogate in term.surrogates) for term in self.terms)
-        return replace(self, rows=units, watched=tuple(watched))
+        return Acquisition(self.terms, self.lean, units, tuple(watched))
 
     def value_at_watched(self) -> Array:
         """(m,) at the watched rows."""

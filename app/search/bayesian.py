@@ -304,7 +304,7 @@ class ModelProposer:
             return np.empty((0, self._space.n_dimensions))
         surrogate = self._objectives[0].surrogate
         order = np.argsort(surrogate.mean_at_trials, kind="stable")[:N_CENTERS]
-        return np.clip(surrogate.units[order], 0.0, 1.0)
+        return np.minimum(np.maximum(surrogate.units[order], 0.0), 1.0)
 
     def _explained(self, params: dict[str, Value], acquisition: Acquisition, row: Array) -> Suggestion:
         """The suggestion with what the model believes of it; of scalarised objectives it believes nothing singly."""

@@ -115,6 +115,15 @@ class _Columns:
         return merged
 
 
+@dataclass(frozen=True)
+class _Encoded:
+    """A configuration with its identity and its row (D,), which every history asks for until the trial has ended."""
+
+    params: Mapping[str, Value]
+    key: str
+    row: Array
+
+
 @dataclass
 class _Lineage:
     """What the histories of a growing study share."""
@@ -124,6 +133,7 @@ class _Lineage:
     keys: list[str] = field(default_factory=list)
     records: list[Record] = field(default_factory=list)
     memo: dict[Any, Any] = field(default_factory=dict)
+    out: dict[int, _Encoded] = field(default_factory=dict)  # of pending trials, by number
     has_ended: bool = False  # another goes on, with a late tell put in
 
     def append(self, records: Sequence[Record], keys: Sequence[str], rows: Mapping[str, NDArray[Any]]) -> None:
@@ -142,6 +152,7 @@ class _Lineage:
             _put_in(self.keys, before, keys),
             _put_in(self.records, before, records),
             self.memo,
+            self.out,
         )
 
 
@@ -192,7 +203,11 @@ class History:
         if finished:
             if lineage.has_ended or lineage.columns.n_rows != self.n_finished:
                 raise ValueError("this history has grown already")
-            rows, keys = self._rows(finished), [self.space.key(record.params) for record in finished]
+            encoded = self._encoded(finished)
+            rows = self._rows(finished, np.array([one.row for one in encoded]))
+            keys = [one.key for one in encoded]
+            for record in finished:
+                lineage.out.pop(record.number, None)
             if self.n_finished and finished[0].number < self.numbers[-1]:
                 lineage = lineage.merged(finished, keys, rows)
             else:
@@ -201,7 +216,22 @@ class History:
                 lineage.first_seen.setdefault(key, k)
         return History(self.space, self.goal, self.n_finished + len(finished), dict(sorted(pending.items())), lineage)
 
-    def _rows(self, records: Sequence[Record]) -> dict[str, NDArray[Any]]:
+    def _encoded(self, records: Sequence[Record]) -> list[_Encoded]:
+        """Of those that were not encoded while they were pending all at once."""
+        out, space = self._lineage.out, self.space
+        found = [out.get(record.number) for record in records]
+        new = [i for i, one in enumerate(found) if one is None or one.params != records[i].params]
+        for i, row in zip(new, space.encode_many([records[i].params for i in new], strict=False), strict=True):
+            found[i] = _Encoded(records[i].params, space.key(records[i].params), row)
+        return [one for one in found if one is not None]
+
+    @cached_property
+    def _pending_encoded(self) -> list[_Encoded]:
+        encoded = self._encoded(tuple(self.pending.values()))
+        self._lineage.out.update(zip(self.pending, encoded, strict=True))
+        return encoded
+
+    def _rows(self, records: Sequence[Record], units: Array) -> dict[str, NDArray[Any]]:
         n, m, c = len(records), self.goal.n_objectives, len(self.goal.outcomes)
         objectives, violations = np.full((n, m), np.nan), np.full((n, c), np.nan)
         codes = np.array([_CODES[record.state] for record in records], dtype=np.int8)
@@ -229,7 +259,7 @@ class History:
             objectives[measured] = _minimised(signs, [records[i].values for i in measured])
         return {
             "numbers": np.array([record.number for record in records], dtype=np.int64),
-            "units": self.space.encode_many([record.params for record in records], strict=False),
+            "units": units,
             "objectives": objectives,
             "violations": violations,
             "codes": codes,
@@ -301,7 +331,8 @@ class History:
 
     def where(self, *states: State) -> Mask:
         """(n,) True for finished trials in one of the states."""
-        return np.asarray(np.isin(self.codes, [_CODES[state] for state in states]), dtype=bool)
+        is_wanted = np.array([state in states for state in STATES])
+        return np.asarray(is_wanted[self.codes], dtype=bool)
 
     @cached_property
     def is_measured(self) -> Mask:
@@ -325,7 +356,7 @@ class History:
 
     @cached_property
     def _pending_units(self) -> Array:
-        return self.space.encode_many([record.params for record in self.pending.values()], strict=False)
+        return np.array([one.row for one in self._pending_encoded]).reshape(-1, self.space.n_dimensions)
 
     # ---- all of them
 
@@ -339,7 +370,7 @@ class History:
 
     @cached_property
     def _pending_keys(self) -> frozenset[str]:
-        return frozenset(self.space.key(record.params) for record in self.pending.values())
+        return frozenset(one.key for one in self._pending_encoded)
 
     @property
     def memo(self) -> dict[Any, Any]:

@@ -12,6 +12,7 @@ All features of a parameter share its length scale. Source: the circle is the ar
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -23,6 +24,20 @@ from app.search.constraints import Array
 from app.search.space import SearchSpace
 
 SQRT2, SQRT5 = float(np.sqrt(2.0)), float(np.sqrt(5.0))
+
+
+@dataclass(frozen=True)
+class _Where:
+    """An embedding's columns as indices.
+
+    counts: of every unordered column how many choices it has.  tables: their features, and the origin for none of them.
+    """
+
+    plain: NDArray[np.intp]
+    circular: NDArray[np.intp]
+    choices: NDArray[np.intp]
+    counts: Array
+    tables: tuple[Array, ...]
 
 
 @dataclass(frozen=True)
@@ -55,25 +70,39 @@ class Embedding:
 
     def features(self, units: Array) -> Array:
         """(n, D) rows, NaN where not active, to (n, F) points; a NaN in an unconditional number counts as 1/2."""
-        plain = units[:, self.plain]
-        if not self.circular and not self.choices:
-            return np.where(np.isnan(plain), 0.5, plain) if np.isnan(plain).any() else plain
-        parts = [np.where(np.isnan(plain), 0.5, plain)]
-        if self.circular:
-            angle = units[:, self.circular]
+        if len(self.plain) == self.n_columns:
+            return np.where(np.isnan(units), 0.5, units) if np.isnan(units).any() else units
+        where = self._where
+        features = np.empty((len(units), len(self.columns)))
+        n_plain, n_circular = len(self.plain), len(self.circular)
+        plain = units[:, where.plain]
+        features[:, :n_plain] = np.where(np.isnan(plain), 0.5, plain)
+        if n_circular:
+            angle = units[:, where.circular]
             active = ~np.isnan(angle)
             angle = np.where(active, angle, 0.0)
-            parts += [active * np.cos(angle), active * np.sin(angle)]
-        for (j, n_choices), table in zip(self.choices, self._tables, strict=True):
-            own = units[:, j]
-            places = np.clip(own * n_choices, 0, n_choices - 1)
-            parts.append(table[np.where(np.isnan(own), n_choices, places).astype(np.intp)])
-        return np.hstack(parts)
+            np.multiply(active, np.cos(angle), out=features[:, n_plain : n_plain + n_circular])
+            np.multiply(active, np.sin(angle), out=features[:, n_plain + n_circular : n_plain + 2 * n_circular])
+        if self.choices:
+            own = units[:, where.choices]
+            places = np.minimum(np.maximum(own * where.counts, 0), where.counts - 1)
+            rows = np.where(np.isnan(own), where.counts, places).astype(np.intp)
+            first = n_plain + 2 * n_circular
+            for k, table in enumerate(where.tables):
+                last = first + table.shape[1]
+                features[:, first:last] = table[rows[:, k]]
+                first = last
+        return features
 
     @cached_property
-    def _tables(self) -> tuple[Array, ...]:
-        """For every unordered column the features of its choices, and the origin for none of them."""
-        return tuple(np.vstack([np.eye(m) / SQRT2, np.zeros(m)]) for _, m in self.choices)
+    def _where(self) -> _Where:
+        return _Where(
+            np.array(self.plain, dtype=np.intp),
+            np.array(self.circular, dtype=np.intp),
+            np.array([j for j, _ in self.choices], dtype=np.intp),
+            np.array([m for _, m in self.choices], dtype=np.float64),
+            tuple(np.vstack([np.eye(m) / SQRT2, np.zeros(m)]) for _, m in self.choices),
+        )
 
     def pull_back(self, units: Array, gradient: Array) -> Array:
         """A gradient in features (n, F) as one in the unit cube (n, D); zero for choices and where not active."""
@@ -81,13 +110,15 @@ class Embedding:
             return gradient
         result = np.zeros((units.shape[0], self.n_columns))
         n_plain, n_circular = len(self.plain), len(self.circular)
-        result[:, self.plain] = gradient[:, :n_plain]
-        angle = units[:, self.circular]
+        result[:, self._where.plain] = gradient[:, :n_plain]
+        if not n_circular:
+            return result
+        angle = units[:, self._where.circular]
         active = ~np.isnan(angle)
         angle = np.where(active, angle, 0.0)
         along_cos = gradient[:, n_plain : n_plain + n_circular]
         along_sin = gradient[:, n_plain + n_circular : n_plain + 2 * n_circular]
-        result[:, self.circular] = active * (np.cos(angle) * along_sin - np.sin(angle) * along_cos)
+        result[:, self._where.circular] = active * (np.cos(angle) * along_sin - np.sin(angle) * along_cos)
         return result
 
 
@@ -111,17 +142,9 @@ def matern52(Z1: Array, Z2: Array, amplitude: float) -> Array:
     Raises: ShapeError, if the columns differ.
     Source: Rasmussen & Williams 2006, eq. 4.17.
     """
-    t = squared_distance(Z1, Z2)
-    np.sqrt(t, out=t)
-    t *= SQRT5
-    decay = np.exp(-t)
-    decay *= amplitude
-    covariance = t * (1.0 / 3.0)
-    covariance += 1.0
-    covariance *= t
-    covariance += 1.0
-    covariance *= decay
-    return covariance
+    s = squared_distance(Z1, Z2)
+    s *= 5.0
+    return matern52_at(s, amplitude)
 
 
 def matern52_with_slope(Z1: Array, Z2: Array, amplitude: float) -> tuple[Array, Array]:
@@ -129,16 +152,57 @@ def matern52_with_slope(Z1: Array, Z2: Array, amplitude: float) -> tuple[Array, 
 
     The slope gives every derivative: ∂k/∂z₁ = −slope (z₁ − z₂), ∂k/∂log ℓⱼ = slope dⱼ²/ℓⱼ².
     """
-    t = squared_distance(Z1, Z2)
-    np.sqrt(t, out=t)
-    t *= SQRT5
-    slope = np.exp(-t)
-    slope *= amplitude
-    covariance = t * (1.0 / 3.0)
-    t += 1.0
-    covariance *= t - 1.0
-    covariance += t
-    covariance *= slope
-    slope *= t
+    s = squared_distance(Z1, Z2)
+    s *= 5.0
+    covariance, slope = matern52_and_decay(s, amplitude)
     slope *= 5.0 / 3.0
     return covariance, slope
+
+
+def augmented(S: Array) -> Array:
+    """(n, F + 2) rows s, |s|², 1 of (n, F): times those of `opposite`, the squared distances in one product."""
+    n, F = S.shape
+    result = np.empty((n, F + 2))
+    result[:, :F] = S
+    np.vecdot(S, S, out=result[:, F])
+    result[:, F + 1] = 1.0
+    return result
+
+
+def opposite(S: Array) -> Array:
+    """(n, F + 2) rows −2 s, 1, |s|² of (n, F)."""
+    n, F = S.shape
+    result = np.empty((n, F + 2))
+    np.multiply(S, -2.0, out=result[:, :F])
+    result[:, F] = 1.0
+    np.vecdot(S, S, out=result[:, F + 1])
+    return result
+
+
+def matern52_at(s: Array, amplitude: float, t: Array | None = None, decay: Array | None = None) -> Array:
+    """The covariance at s = 5 r² >= 0, written over s.
+
+    Args:
+        t, decay: of the shape of s, room to work in: where s is large, new memory costs more than the arithmetic.
+    """
+    t = np.sqrt(s, out=t)
+    decay = np.subtract(math.log(amplitude), t, out=decay)
+    np.exp(decay, out=decay)
+    s *= 1.0 / 3.0
+    s += t
+    s += 1.0
+    s *= decay
+    return s
+
+
+def matern52_and_decay(s: Array, amplitude: float) -> tuple[Array, Array]:
+    """The covariance at s = 5 r² >= 0, written over s, and a (1 + √5 r) exp(−√5 r), 3/5 of the slope."""
+    t = np.sqrt(s)
+    decay = math.log(amplitude) - t
+    np.exp(decay, out=decay)
+    s *= decay
+    s *= 1.0 / 3.0
+    t += 1.0
+    decay *= t
+    s += decay
+    return s, decay

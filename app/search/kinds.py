@@ -113,5 +113,6 @@ def others(codes: Array, levels: Array) -> Array:
 def levels_at(units: Array, levels: Array) -> Array:
     """The level whose bin holds each place; NaN stays."""
     missing = np.isnan(units)
-    k = np.clip(np.floor(np.where(missing, 0.0, units) * len(levels)), 0, len(levels) - 1).astype(np.intp)
+    k = np.floor(np.where(missing, 0.0, units) * len(levels))
+    k = np.minimum(np.maximum(k, 0), len(levels) - 1).astype(np.intp)
     return np.where(missing, np.nan, levels[k])

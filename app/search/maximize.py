@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from app.search import feasible
 from app.search.acquisition import Acquisition
 from app.search.constraints import Array, Mask
-from app.search.space import SearchSpace
+from app.search.space import FEW_LEVELS, SearchSpace
 
 N_RANDOM = 512
 N_NEAR = 40  # per centre and radius
@@ -23,7 +23,7 @@ N_CHANGES = 4  # of one column's level, one after the other
 N_STEPS = (4, 12)  # of the ascent, with the least and with full effort
 NEGLIGIBLE_GAIN = 1e-3  # of a log improvement
 FIRST_STEP, MAX_STEP = 0.05, 0.3  # in cube edges
-MANY_LEVELS = 12  # a number with more levels is climbed as if it were continuous
+MANY_LEVELS = FEW_LEVELS  # a number with more is climbed as if it were continuous
 N_SHORTENINGS = 12
 
 
@@ -80,7 +80,7 @@ def candidates(space: SearchSpace, rng: np.random.Generator, centers: Array, pin
                 near[:, j] = np.where(moved[:, j] & (rng.random(len(near)) < 0.5), rng.random(len(near)), near[:, j])
             elif levels is not None:
                 step[:, j] = np.sign(step[:, j]) * np.maximum(np.abs(step[:, j]), 1.0 / levels)
-        near = feasible.pinned(np.clip(near + moved * step, 0.0, 1.0), pins)
+        near = feasible.pinned(np.minimum(np.maximum(near + moved * step, 0.0), 1.0), pins)
         parts.append(near)
     rows = np.vstack(parts)
     if space.constraints:
@@ -119,11 +119,11 @@ def _climb(
     free = ~np.isnan(starts) & _climbable(space, pins)
     if not free.any():
         return starts, acquisition.value(starts)
-    ends, values = _ascended(acquisition, starts, free, n_steps)
+    before, ends, values = _ascended(acquisition, starts, free, n_steps)
     if not space.constraints and _is_continuous(space):
         return ends, values
     ends = _shortened(space, starts, space.snap(ends), free)
-    before, after = acquisition.value(starts), acquisition.value(ends)
+    after = acquisition.value(ends)
     return np.where((after > before)[:, None], ends, starts), np.maximum(after, before)
 
 
@@ -131,59 +131,91 @@ def _is_continuous(space: SearchSpace) -> bool:
     return all(levels is None for levels in space.n_levels)
 
 
-def _ascended(acquisition: Acquisition, starts: Array, free: Mask, n_steps: int) -> tuple[Array, Array]:
-    """Projected BFGS from all (k, D) starts at once, one evaluation a step for all of them; rows and their values.
+def _ascended(acquisition: Acquisition, starts: Array, free: Mask, n_steps: int) -> tuple[Array, Array, Array]:
+    """Projected BFGS from all (k, D) starts at once, one evaluation a step for all of them.
+
+    Returns: the starts' values (k,), the rows (k, D) they lead to, and theirs.
 
     free: (k, D) the coordinates that may move, within [0, 1]. A row never ends lower than it began.
     """
-    k, d = starts.shape
-    rows = starts
-    values, gradient = acquisition.value_and_gradient(rows)
-    inverse = np.zeros((k, d, d)) + np.eye(d)  # of the negative Hessian
-    is_fresh = np.ones(k, dtype=bool)  # no curvature is known: the first step has a set length
-    shrink = np.ones(k)
+    before, gradients = acquisition.value_and_gradient(starts)
+    climbers = [_Climber(*of) for of in zip(starts, free, before.tolist(), gradients, strict=True)]
     for _ in range(n_steps):
-        # along a bound only what leads back inside may move
-        may_move = np.where(gradient < 0.0, rows > 0.0, rows < 1.0) & free
-        slope = np.where(may_move, gradient, 0.0)
-        step = np.where(may_move, (inverse @ slope[:, :, None])[:, :, 0], 0.0)
-        steepest = is_fresh | ~((step * slope).sum(axis=1) > 0.0)
-        step = np.where(steepest[:, None], slope * 1e9, step)  # as far as FIRST_STEP lets it
-        longest = np.abs(step).max(axis=1, initial=0.0)
-        if not longest.any():
+        moved = np.array([climber.proposed() for climber in climbers])
+        if not any(climber.moves for climber in climbers):
             break
-        limit = shrink * np.where(steepest, FIRST_STEP, MAX_STEP)
-        step *= np.minimum(shrink, limit / np.maximum(longest, 1e-300))[:, None]
-        moved = np.where(free, np.minimum(np.maximum(rows + step, 0.0), 1.0), rows)
-        new_values, new_gradient = acquisition.value_and_gradient(moved)
-        gain = new_values - values
-        rises = gain > 0.0
-        s = np.where(free, moved - rows, 0.0)
-        t = np.where(free, gradient - new_gradient, 0.0)
-        curvature = (s * t).sum(axis=1)
-        learns = rises & (curvature > 1e-12)
-        if learns.any():
-            learnt = _bfgs(inverse, s, t, np.where(learns, curvature, 1.0), is_fresh)
-            inverse = np.where(learns[:, None, None], learnt, inverse)
-            is_fresh = is_fresh & ~learns
-        shrink = np.where(rises, np.minimum(1.0, 2.0 * shrink), 0.25 * shrink)
-        rows, gradient = np.where(rises[:, None], (moved, new_gradient), (rows, gradient))
-        values = np.where(rises, new_values, values)
-        if rises.all() and gain.max() < NEGLIGIBLE_GAIN:
+        after, gradients = acquisition.value_and_gradient(moved)
+        gains = [climber.gain(*of) for climber, *of in zip(climbers, moved, after.tolist(), gradients, strict=True)]
+        if min(gains) > 0.0 and max(gains) < NEGLIGIBLE_GAIN:
             break
-    return rows, values
+    return before, np.array([climber.row for climber in climbers]), np.array([climber.value for climber in climbers])
 
 
-def _bfgs(inverse: Array, s: Array, t: Array, curvature: Array, is_fresh: Mask) -> Array:
-    """The update of (k, d, d) inverse Hessians by steps s and differences t of the (negative) gradients."""
-    d = s.shape[1]
-    scale = curvature / np.maximum((t * t).sum(axis=1), 1e-300)  # Shanno's: the size of the first curvature met
-    inverse = np.where(is_fresh[:, None, None], scale[:, None, None] * np.eye(d), inverse)
-    rho = 1.0 / curvature
-    left = np.eye(d) - rho[:, None, None] * s[:, :, None] * t[:, None, :]
-    return np.asarray(
-        left @ inverse @ left.transpose(0, 2, 1) + rho[:, None, None] * s[:, :, None] * s[:, None, :], dtype=np.float64
-    )
+class _Climber:
+    """One row (D,) of an ascent, by its free coordinates (f,).
+
+    A class of its own, not one array of all rows: of a handful, most of the time would go into telling them apart.
+    """
+
+    def __init__(self, row: Array, free: Mask, value: float, gradient: Array) -> None:
+        self.row, self.value = row, value
+        self.moves = True
+        self._free = slice(None) if free.all() else np.flatnonzero(free)
+        self._at, self._gradient = row[self._free], gradient[self._free]
+        self._inverse: Array | None = None  # of the negative Hessian; None: the first step has a set length
+        self._shrink = 1.0
+
+    def proposed(self) -> Array:
+        """(D,) the row after the next step, not evaluated yet; the present one where nothing leads up."""
+        at, slope = self._at, self._gradient
+        held = None
+        if at.size and (at.min() <= 0.0 or at.max() >= 1.0):  # along a bound only what leads back inside may move
+            held = np.where(slope < 0.0, at <= 0.0, at >= 1.0)
+            slope = np.where(held, 0.0, slope)
+        step, limit = slope, self._shrink * FIRST_STEP
+        if self._inverse is not None:
+            learnt = self._inverse @ slope
+            if held is not None:
+                learnt[held] = 0.0
+            if learnt @ slope > 0.0:
+                step, limit = learnt, self._shrink * MAX_STEP
+        longest = float(np.abs(step).max(initial=0.0))
+        self.moves = longest > 0.0
+        if not self.moves:
+            return self.row
+        share = limit / longest  # steepest: as far as the limit lets it
+        at = at + step * (share if step is slope else min(self._shrink, share))
+        moved = self.row.copy()
+        moved[self._free] = np.minimum(np.maximum(at, 0.0, out=at), 1.0, out=at)
+        return moved
+
+    def gain(self, row: Array, value: float, gradient: Array) -> float:
+        """What the proposed row has more than the present one, whose place it takes if that is anything."""
+        gain = value - self.value
+        if not gain > 0.0:
+            self._shrink *= 0.25
+            return gain
+        at, gradient = row[self._free], gradient[self._free]
+        s, t = at - self._at, self._gradient - gradient
+        curvature = float(s @ t)
+        if curvature > 1e-12:
+            self._inverse = _bfgs(self._inverse, s, t, curvature)
+        self.row, self.value, self._at, self._gradient = row, value, at, gradient
+        self._shrink = min(1.0, 2.0 * self._shrink)
+        return gain
+
+
+def _bfgs(inverse: Array | None, s: Array, t: Array, curvature: float) -> Array:
+    """The update of an (f, f) inverse Hessian by a step s and the difference t = −Δ gradient, with curvature s·t.
+
+    Of the first it is Shanno's multiple of the identity, the size of the curvature met.
+    """
+    if inverse is None:
+        inverse = curvature / max(float(t @ t), 1e-300) * np.eye(len(s))
+    along = inverse @ t
+    u = (0.5 * (1.0 + float(t @ along) / curvature) / curvature) * s - along / curvature
+    update = u[:, None] * s
+    return np.asarray(inverse + update + update.T, dtype=np.float64)
 
 
 def _shortened(space: SearchSpace, starts: Array, ends: Array, free: Mask) -> Array:
@@ -239,13 +271,19 @@ def _neighbours(space: SearchSpace, rows: Array, pins: Array) -> tuple[Array, ND
         if levels is None or not np.isnan(pins[j]):
             continue
         kind = space.parameters[space.columns[j]]
-        codes = kind.neighbours(kind.codes(rows[:, j]), MANY_LEVELS)
-        here, which = np.nonzero(~np.isnan(codes))
+        if not len(space.places[j]):
+            codes = kind.neighbours(kind.codes(rows[:, j]), MANY_LEVELS)
+            here, which = np.nonzero(~np.isnan(codes))
+            places = kind.units(codes[here, which])
+        else:
+            here, which = np.nonzero(np.abs(space.places[j] - rows[:, j, None]) > 1e-9)  # of a NaN none
+            places = space.places[j][which]
         copies = rows[here]
-        copies[:, j] = kind.units(codes[here, which])
-        changed.append(copies)
+        copies[:, j] = places
+        # what no other column depends on leaves a row as snapped as it was
+        changed.append(space.snap(copies) if space.is_parent[j] else copies)
         owners.append(here)
-    neighbours, of = space.snap(np.vstack(changed)), np.concatenate(owners)
+    neighbours, of = np.vstack(changed), np.concatenate(owners)
     if space.constraints:
         legal = space.satisfied(space.codes_of_units(neighbours))
         neighbours, of = neighbours[legal], of[legal]

@@ -58,10 +58,11 @@ class Modelled:
         What lies more than half the range of the values beyond them is left off the interval: the tails of a
         transformation that squashes outliers are no knowledge.
         """
-        room = SPARE_RANGE * float(np.ptp(self.values)) if len(self.values) > 1 else np.inf
-        first, last = float(self.values.min()) - room, float(self.values.max()) + room
-        middle, low, high = self.warping.backward(np.stack([mean, mean - std, mean + std]))
-        return middle, 0.5 * (np.clip(high, first, last) - np.clip(low, first, last))
+        lowest, highest = float(self.values.min()), float(self.values.max())
+        room = SPARE_RANGE * (highest - lowest) if len(self.values) > 1 else np.inf
+        ends = self.warping.backward(np.array([mean, mean - std, mean + std]))
+        low, high = np.minimum(np.maximum(ends[1:], lowest - room), highest + room)
+        return ends[0], 0.5 * (high - low)
 
 
 @dataclass(frozen=True)

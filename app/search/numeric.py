@@ -14,6 +14,7 @@ from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from app.errors import SpaceViolation
 from app.search.kinds import NEAREST, Array, Kind, others, settle
@@ -99,6 +100,11 @@ class Numeric(Kind):
             first, last = self._mirror - last, self._mirror - first
         edges = (float(np.log(first)), float(np.log(last)))
         return edges if edges[1] > edges[0] else None
+
+    @property
+    def is_straight(self) -> bool:
+        """Whether it is a continuum whose place is its value, shifted and scaled."""
+        return not self._spacing and self._log_edges is None and math.isfinite(self.high - self.low)
 
     def units(self, codes: Array) -> Array:
         first, last = self._edges
@@ -259,3 +265,29 @@ class Int(Numeric):
 
     def native(self, code: float) -> int:
         return int(code)
+
+
+@dataclass(frozen=True)
+class Lines:
+    """Straight continua, all at once: (q,) their parameters and columns, and their bounds. As each of them alone."""
+
+    parameters: NDArray[np.intp]
+    columns: NDArray[np.intp]
+    low: Array
+    high: Array
+
+    @classmethod
+    def of(cls, parameters: Sequence[int], columns: Sequence[int], kinds: Sequence[Any]) -> Lines:
+        bounds = np.array([(kind.low, kind.high) for kind in kinds], dtype=np.float64).reshape(-1, 2)
+        return cls(np.array(parameters, dtype=np.intp), np.array(columns, dtype=np.intp), bounds[:, 0], bounds[:, 1])
+
+    def units(self, codes: Array) -> Array:
+        """(n, q) codes to places; NaN stays."""
+        with np.errstate(all="ignore"):
+            return np.asarray((codes - self.low) / (self.high - self.low), dtype=np.float64)
+
+    def codes(self, units: Array) -> Array:
+        """(n, q) places to legal codes; a NaN takes the middle."""
+        units = np.minimum(np.maximum(np.where(np.isnan(units), 0.5, units), 0.0), 1.0)
+        values = self.low * (1.0 - units) + self.high * units
+        return np.minimum(np.maximum(values, self.low), self.high) + 0.0

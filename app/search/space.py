@@ -22,7 +22,7 @@ from app.search import feasible
 from app.search.constraints import Array, Constraint, Mask, parse
 from app.search.enumeration import Enumeration
 from app.search.listed import Bool, Categorical, Fixed, Ordinal
-from app.search.numeric import Float, Int, Scale
+from app.search.numeric import Float, Int, Lines, Scale
 from app.search.optimum import Optimum
 from app.search.parameters import Parameter, brief, first_of, parameter_from_json, parameter_to_json
 from app.search.values import Value, escape, is_number, json_identity, name_problem
@@ -34,6 +34,8 @@ __all__ = [
 MAX_PROVED = 50_000  # finite spaces up to this size are gone through before they are called infeasible
 MAX_PARAMETERS = 1000
 MAX_AFAR = 100.0  # cube edges: values of another version of the space count as no further outside than this
+FEW = 4  # configurations that are encoded faster value by value
+FEW_LEVELS = 12
 MAX_COUNTED = 10**6  # spaces with more configurations are "large": not counted, never exhausted
 
 
@@ -193,6 +195,22 @@ class SearchSpace:
         )
 
     @cached_property
+    def places(self) -> tuple[Array, ...]:
+        """For each column of choices, or of a few levels, the places of all of them; empty for others."""
+        kinds = [self.parameters[name] for name in self.columns]
+        return tuple(
+            np.empty(0) if kind.n_levels is None or (kind.is_ordered and kind.n_levels > FEW_LEVELS)
+            else kind.units(kind.level_codes())
+            for kind in kinds
+        )  # fmt: skip
+
+    @cached_property
+    def is_parent(self) -> tuple[bool, ...]:
+        """(D,) whether other parameters depend on the column's."""
+        parents = {parent for kind in self.kinds for parent in kind.when or {}}
+        return tuple(name in parents for name in self.columns)
+
+    @cached_property
     def parsed_constraints(self) -> tuple[Constraint, ...]:
         return tuple(parse(text) for text in self.constraints)
 
@@ -253,11 +271,13 @@ class SearchSpace:
 
     def codes_of_units(self, units: Array) -> Array:
         """(n, D) rows of the unit cube to (n, P) legal codes, conditions applied; an active NaN takes the middle."""
-        return self._codes_of_units(units, self._order)
-
-    def _codes_of_units(self, units: Array, parameters: Sequence[int]) -> Array:
-        """Those of some parameters, parents before their children; NaN elsewhere."""
         codes = np.full((units.shape[0], len(self.names)), np.nan)
+        lines = self._lines
+        codes[:, lines.parameters] = lines.codes(units[:, lines.columns])
+        return self._with_codes(codes, units, self._bent)
+
+    def _with_codes(self, codes: Array, units: Array, parameters: Sequence[int]) -> Array:
+        """With those of some parameters, parents before their children, written into (n, P) codes."""
         middle = np.full(units.shape[0], 0.5)
         for k in parameters:
             column = self._column_of[k]
@@ -272,15 +292,20 @@ class SearchSpace:
     def units_of_codes(self, codes: Array) -> Array:
         """(n, P) codes to (n, D) rows of the unit cube; NaN stays."""
         units = np.empty((codes.shape[0], self.n_dimensions))
-        for k, column in enumerate(self._column_of):
+        lines = self._lines
+        units[:, lines.columns] = lines.units(codes[:, lines.parameters])
+        for k in self._bent:
+            column = self._column_of[k]
             if column is not None:
                 units[:, column] = self.kinds[k].units(codes[:, k])
         return units
 
     def snap(self, units: Array) -> Array:
         """(n, D) rows as they will be evaluated: levels at their places, NaN where not active, continua unchanged."""
-        snapped = np.clip(np.where(np.isnan(units), 0.5, units), 0.0, 1.0)
-        codes = self._codes_of_units(units, self._not_free)
+        snapped = np.minimum(np.maximum(np.where(np.isnan(units), 0.5, units), 0.0), 1.0)
+        if not self._not_free:
+            return snapped
+        codes = self._with_codes(np.full((units.shape[0], len(self.names)), np.nan), units, self._not_free)
         for k in self._not_free:
             column, kind = self._column_of[k], self.kinds[k]
             if column is not None:
@@ -289,6 +314,21 @@ class SearchSpace:
                     np.where(np.isnan(own), np.nan, snapped[:, column]) if kind.n_levels is None else kind.units(own)
                 )
         return snapped
+
+    @cached_property
+    def _lines(self) -> Lines:
+        """The continua on a linear scale that are always active, which are most of many spaces."""
+        found = [
+            k for k, kind in enumerate(self.kinds)
+            if isinstance(kind, Float) and kind.is_straight and not self._conditions[k]
+        ]  # fmt: skip
+        return Lines.of(found, [self._column_of[k] or 0 for k in found], [self.kinds[k] for k in found])
+
+    @cached_property
+    def _bent(self) -> tuple[int, ...]:
+        """All other parameters, parents before their children."""
+        lines = set(self._lines.parameters.tolist())
+        return tuple(k for k in self._order if k not in lines)
 
     @cached_property
     def _not_free(self) -> tuple[int, ...]:
@@ -433,6 +473,13 @@ class SearchSpace:
                 extras are ignored.
         """
         n = len(configurations)
+        if n <= FEW and not strict and all(params.keys() >= self._always_given for params in configurations):
+            rows = [
+                [kind.code(params[name]) if name in params else math.nan for name, kind in self.parameters.items()]
+                for params in configurations
+            ]
+            units = self.units_of_codes(np.array(rows, dtype=np.float64).reshape(n, len(self.names)))
+            return np.minimum(np.maximum(units, -MAX_AFAR), 1.0 + MAX_AFAR)
         codes = np.full((n, len(self.names)), np.nan)
         for k in self._order:
             name, kind = self.names[k], self.kinds[k]
@@ -445,6 +492,13 @@ class SearchSpace:
                 codes[self._active_rows(k, codes) & ~given, k] = kind.code(fallback)
         units = self.units_of_codes(codes)
         return units if strict else np.clip(units, -MAX_AFAR, 1.0 + MAX_AFAR)
+
+    @cached_property
+    def _always_given(self) -> frozenset[str]:
+        """Parameters that something stands for where a configuration has no value of them."""
+        return frozenset(
+            n for n, kind in self.parameters.items() if isinstance(kind, Fixed) or kind.default is not None
+        )
 
     def _refuse_foreign(self, k: int, codes: Array, given: Mask, configurations: Sequence[Mapping[str, Value]]) -> None:
         units = self.kinds[k].units(codes)
@@ -473,18 +527,26 @@ class SearchSpace:
 
     def key(self, params: Mapping[str, Value]) -> str:
         """Identity of a configuration: 32 hexadecimal digits of BLAKE2b over typed canonical JSON in name order."""
-        items = []
+        texts = []
         for name in sorted(params):
             value: Value = params[name]
             kind = self.parameters.get(name)
+            if type(value) is float and isinstance(kind, Float) and math.isfinite(value):  # nearly all are
+                texts.append(f"{self._beginnings[name]}{value + 0.0!r}]")
+                continue
             if isinstance(kind, Float) and is_number(value):
                 value = float(value) + 0.0
             elif isinstance(kind, Int) and isinstance(value, float) and value.is_integer():
                 value = int(value)
             elif isinstance(kind, Ordinal | Categorical | Fixed):
                 value = kind._own(value)
-            items.append([name, json_identity(value)[0], value])
-        return hashlib.blake2b(json.dumps(items).encode(), digest_size=16).hexdigest()
+            texts.append(json.dumps([name, json_identity(value)[0], value]))
+        return hashlib.blake2b(f"[{', '.join(texts)}]".encode(), digest_size=16).hexdigest()
+
+    @cached_property
+    def _beginnings(self) -> dict[str, str]:
+        """What the JSON of a number's identity begins with, by parameter."""
+        return {name: f'[{json.dumps(name)}, "number", ' for name in self.names}
 
     def enumerate(
         self, resolution: int | None = None, fixed: Mapping[str, Value] | None = None, start: int = 0

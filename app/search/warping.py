@@ -16,6 +16,7 @@ LARGEST = 1e150  # differences of clipped values stay finite
 KNEE = 1e4  # scaled values beyond it grow logarithmically: an outlier ranks last without ruling the scale
 POWERS = (-4.0, 3.0)
 N_POWERS = 21  # about a third apart
+_GRID = np.linspace(*POWERS, N_POWERS)
 
 
 @dataclass(frozen=True)
@@ -127,18 +128,22 @@ def _most_gaussian_power(x: Array) -> float:
     """The power of the largest profile likelihood: the best of a grid, improved by a parabola."""
     if len(x) < 3 or float(np.ptp(x)) < 1e-12:
         return 1.0
+    is_above = x >= 0
     log = np.log1p(np.abs(x))
-    powers = np.linspace(*POWERS, N_POWERS)[:, None]
-    exponents = np.where(x >= 0, powers, 2.0 - powers)
-    near_zero = np.abs(exponents) < 1e-8
-    warped = np.where(near_zero, log, np.expm1(exponents * log) / np.where(near_zero, 1.0, exponents))
-    warped *= np.where(x >= 0, 1.0, -1.0)
-    variance = np.maximum(np.var(warped, axis=1), 1e-300)
-    loss = 0.5 * len(x) * np.log(variance) - (powers[:, 0] - 1.0) * float(np.sum(np.sign(x) * log))
+    exponents = np.where(is_above, _GRID[:, None], 2.0 - _GRID[:, None])
+    warped = exponents * log
+    np.exp(warped, out=warped)  # no exponent of the grid is near 0, so that 1 may be subtracted
+    warped -= 1.0
+    warped /= exponents
+    log = np.where(is_above, log, -log)
+    warped[:, ~is_above] *= -1.0
+    warped -= warped.mean(axis=1, keepdims=True)
+    variance = np.maximum(np.einsum("ij,ij->i", warped, warped) / len(x), 1e-300)
+    loss = 0.5 * len(x) * np.log(variance) - (_GRID - 1.0) * float(log.sum())
     k = int(np.argmin(loss))
     if not 0 < k < N_POWERS - 1:
-        return float(powers[k, 0])
+        return float(_GRID[k])
     before, here, after = loss[k - 1 : k + 2]
     bend = before - 2.0 * here + after
     shift = 0.5 * (before - after) / bend if bend > 0 else 0.0
-    return float(powers[k, 0] + np.clip(shift, -0.5, 0.5) * (powers[1, 0] - powers[0, 0]))
+    return float(_GRID[k] + min(max(float(shift), -0.5), 0.5) * (_GRID[1] - _GRID[0]))

@@ -22,7 +22,7 @@ from app.search.kernels import Embedding
 from app.search.pareto import hypervolume
 from app.search.priors import HyperPrior
 from app.search.space import Float, SearchSpace
-from app.search.surrogate import Factor, Surrogate
+from app.search.surrogate import Factor, Prediction, Surrogate
 
 SPACE = SearchSpace({f"x{j}": Float(0, 1) for j in range(3)})
 
@@ -53,6 +53,16 @@ def test_log_h_is_smooth_and_increasing_over_its_three_branches() -> None:
     for edge in (-1.0, -1e3):
         below, above = log_h(np.array([edge * (1 + 1e-9), edge * (1 - 1e-9)]))
         assert below == pytest.approx(above, rel=1e-8)
+
+
+@pytest.mark.parametrize("z", [-1e6, -1e3, -999.9, -37.0, -1.0, -1e-9, 0.0, 0.3, 8.0, 1e4])
+def test_of_few_rows_the_improvement_is_that_of_many(z: float) -> None:
+    of = surrogate(0)
+    at = np.random.default_rng(1).random((50, 3))
+    predicted = of.predict(at)
+    term = Improvement(of, float(predicted.mean[0] + z * predicted.std[0]))
+    few = [term.value([Prediction(predicted.mean[i : i + 1], predicted.std[i : i + 1])])[0] for i in range(50)]
+    np.testing.assert_allclose(few, term.value([predicted]), rtol=1e-12)
 
 
 def test_log_h_far_out_is_its_asymptote() -> None:

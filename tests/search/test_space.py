@@ -257,6 +257,28 @@ def test_encoding_many_rows_equals_encoding_each(seed: int, n: int) -> None:
     np.testing.assert_array_equal(space.encode_many(configurations), [space.encode(c) for c in configurations])
 
 
+def test_a_few_configurations_of_any_version_are_encoded_as_many_are() -> None:
+    space = svm()
+    known = [space.decode(row) for row in np.random.default_rng(0).random((40, space.n_dimensions))]
+    foreign = [{"C": 1e9, "kernel": "linear"}, {"gamma": "0.1", "batch": 48, "shrinking": 1}, {"seed": 3, "C": True}]
+    many = space.encode_many([*known, *foreign], strict=False)
+    few = [space.encode_many([params], strict=False)[0] for params in [*known, *foreign]]
+    np.testing.assert_array_equal(few, many)
+
+
+def test_straight_continua_are_read_together_as_each_alone() -> None:
+    kinds = {"a": Float(-3, 7), "b": Float(1, 2, "log"), "c": Float(0, 1e300), "d": Float(0, 1, step=0.1)}
+    space = SearchSpace({**kinds, "k": Categorical(("x", "y")), "e": Float(0, 1, when={"k": ("x",)})})
+    rng = np.random.default_rng(0)
+    units = np.vstack([rng.random((30, 6)), np.eye(6), np.full((1, 6), -0.5), np.full((1, 6), 1.5)])
+    codes = space.codes_of_units(units)
+    for j, kind in enumerate(kinds.values()):
+        np.testing.assert_array_equal(codes[:, j], kind.codes(units[:, j]))
+        np.testing.assert_array_equal(space.units_of_codes(codes)[:, j], kind.units(codes[:, j]))
+    missing = space.codes_of_units(np.full((1, 6), np.nan))
+    np.testing.assert_array_equal(missing[0, :4], [kind.codes(np.array([0.5]))[0] for kind in kinds.values()])
+
+
 def test_configurations_of_an_older_version_are_read_as_far_as_they_mean_anything() -> None:
     space = SearchSpace(
         {"x": Float(0, 1), "k": Categorical(("a", "b")), "new": Int(0, 9, default=4), "log": Float(1, 10, "log")}

@@ -101,7 +101,9 @@ def test_the_gradients_of_mean_and_std_are_their_finite_differences(space: Searc
     embedding = Embedding.of(space)
     surrogate = condition(embedding, HyperPrior(space.n_dimensions).mode, units, rng.standard_normal(15), np.zeros(15))
     at = space.snap(rng.random((6, space.n_dimensions)))
-    prediction = surrogate.predict_with_gradient(at)
+    prediction = surrogate.linearised(at)
+    one, zero = np.ones(len(at)), np.zeros(len(at))
+    mean_gradient, std_gradient = prediction.gradient(one, zero), prediction.gradient(zero, one)
     np.testing.assert_allclose(prediction.mean, surrogate.predict(at).mean, rtol=1e-12, atol=1e-12)
     for j, name in enumerate(space.columns):
         if not space.parameters[name].is_ordered:
@@ -110,12 +112,8 @@ def test_the_gradients_of_mean_and_std_are_their_finite_differences(space: Searc
         step[j] = 1e-6
         up, down = surrogate.predict(at + step), surrogate.predict(at - step)
         active = ~np.isnan(at[:, j])
-        np.testing.assert_allclose(
-            prediction.mean_gradient[:, j], active * (up.mean - down.mean) / 2e-6, rtol=1e-5, atol=1e-7
-        )
-        np.testing.assert_allclose(
-            prediction.std_gradient[:, j], active * (up.std - down.std) / 2e-6, rtol=1e-4, atol=1e-6
-        )
+        np.testing.assert_allclose(mean_gradient[:, j], active * (up.mean - down.mean) / 2e-6, rtol=1e-5, atol=1e-7)
+        np.testing.assert_allclose(std_gradient[:, j], active * (up.std - down.std) / 2e-6, rtol=1e-4, atol=1e-6)
 
 
 def test_the_prior_is_a_normal_density_and_its_gradient_a_finite_difference() -> None:
@@ -215,3 +213,46 @@ def test_repeated_trials_are_averaged() -> None:
 def test_a_covariance_that_cannot_be_factorised_is_an_error_of_ours() -> None:
     with pytest.raises(NotPositiveDefinite):
         condition(Embedding.of(BOX), THETA, np.zeros((2, 3)), np.zeros(2), np.array([np.nan, 0.0]))
+
+
+def test_two_that_grow_from_one_factor_leave_each_other_alone() -> None:
+    X, _ = data()
+    base = Factor.of(Embedding.of(BOX), THETA, X[:10], np.zeros(10))
+    one, other = base.with_row(X[10], 0.0), base.with_row(X[11], 0.1)
+    for grown, rows, told in ((one, [*range(11)], 0.0), (other, [*range(10), 11], 0.1)):
+        whole = Factor.of(Embedding.of(BOX), THETA, X[rows], np.append(np.zeros(10), told))
+        np.testing.assert_allclose(grown.L, whole.L, rtol=1e-9, atol=1e-12)
+        np.testing.assert_allclose(grown.inverse @ grown.L, np.eye(11), atol=1e-10)
+        np.testing.assert_array_equal(grown.units, X[rows])
+    np.testing.assert_array_equal(base.with_row(X[10], 0.0).L, one.L)
+
+
+def test_a_factor_grows_past_the_room_it_was_given() -> None:
+    X, y = data(n=80)
+    grown = Factor.of(Embedding.of(BOX), THETA, X[:3], np.zeros(3))
+    for row in X[3:]:
+        grown = grown.with_row(row, 0.0)
+    whole = Factor.of(Embedding.of(BOX), THETA, X, np.zeros(80))
+    np.testing.assert_allclose(grown.L, whole.L, rtol=1e-8, atol=1e-11)
+    at = np.random.default_rng(1).random((40, 3))
+    np.testing.assert_allclose(grown.given(y).predict(at).std, whole.given(y).predict(at).std, rtol=1e-8)
+
+
+def test_predictions_of_few_rows_are_those_of_many() -> None:
+    X, y = data()
+    surrogate = condition(Embedding.of(BOX), THETA, X, y, np.zeros(len(y)))
+    at = np.random.default_rng(1).random((100, 3))
+    one_by_one = [surrogate.predict(row[None, :]) for row in at]
+    together = surrogate.predict(at)
+    np.testing.assert_allclose([p.mean[0] for p in one_by_one], together.mean, rtol=1e-11, atol=1e-12)
+    np.testing.assert_allclose([p.std[0] for p in one_by_one], together.std, rtol=1e-9)
+
+
+def test_a_scaled_factor_has_nothing_of_what_the_room_holds_beyond_its_rows() -> None:
+    X, _ = data()
+    factor = Factor.of(Embedding.of(BOX), THETA, X, np.zeros(len(X))).with_row(np.full(3, 0.5), 0.0).first(len(X))
+    with np.errstate(all="raise"):
+        factor.room.L[len(X) :] = factor.room.inverse[len(X) :] = factor.room.added[len(X) :] = 1e308
+        scaled = factor.scaled(4.0, 0.0)
+    np.testing.assert_allclose(scaled.inverse @ scaled.L, np.eye(len(X)), atol=1e-10)
+    np.testing.assert_allclose(scaled.added, 4.0 * factor.added)
