@@ -3,7 +3,7 @@
 Decision: the portfolio is chosen anew for every number. What was measured so far tells which sources rank as the new
 study does, and those count more in what is chosen next. Each trial that was expected to be much worse than another and
 is better speaks against the past; once these are the more, nothing further is taken from it, and the study begins with
-space-filling points as if it had no past. So that there is something to tell it by, trials 4, 6 and 8 do not come
+space-filling points as if it had no past. So that there is something to tell it by, trials 4, 8 and 10 do not come
 from the past. Several sources contradict one another where one of them is wrong, and their items tell who; a single
 one is put to the test by the second trial instead of the fourth.
 """
@@ -22,8 +22,8 @@ from app.search.transfer import Past
 
 N_BEST = 30  # of every source: those that may be chosen
 LAST_POSITION = 7  # of the study's trials, from 1, that the portfolio fills
-OWN_POSITIONS = frozenset({4, 6, 8})  # that have nothing from the past, not even their model
-TESTING_POSITIONS = frozenset({2, 6, 8})  # the same, with a single source
+OWN_POSITIONS = frozenset({4, 8, 10})  # that have nothing from the past, not even their model
+TESTING_POSITIONS = frozenset({2, 8, 10})  # the same, with a single source
 MANY = 20  # results: by then the model has its own word on the past
 FAR = 0.7  # normal scores: an expected difference that a result should not reverse
 REST = 4  # further items, for those that are taken already
