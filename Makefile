@@ -185,9 +185,9 @@ METHODS   ?= metatune
 SCENARIOS ?= cold good half-wrong all-wrong scarce partial
 PART      ?= all
 
-bench-transfer: $(READY) .venv-peers/optuna/.ready  ## what past studies are worth, beside Optuna: SCENARIOS="cold good" PART=held-out SEEDS=3 EVALS=50
+bench-transfer: $(READY) .venv-peers/optuna/.ready  ## what past studies are worth, beside Optuna: SCENARIOS="cold good" PART=held-out SEEDS=3 EVALS=50 GP=1
 	$(BIN)/python -m benchmarks.transfer.run --methods $(METHODS) --scenarios $(SCENARIOS) --part $(PART) --seeds $(SEEDS) --evals $(EVALS) $(ARGS)
-	.venv-peers/optuna/bin/python -m benchmarks.transfer.run --methods optuna-tpe --scenarios cold --part $(PART) --seeds $(SEEDS) --evals $(EVALS) $(ARGS)
+	.venv-peers/optuna/bin/python -m benchmarks.transfer.run --methods optuna-tpe $(if $(GP),optuna-gp) --scenarios cold --part $(PART) --seeds $(SEEDS) --evals $(EVALS) $(ARGS)
 	.venv-peers/optuna/bin/python -m benchmarks.transfer.run --methods optuna-tpe-5 --scenarios good --part $(PART) --seeds $(SEEDS) --evals $(EVALS) $(ARGS)
 	$(BIN)/python -m benchmarks.transfer.report --part $(PART) --evals $(EVALS)
 
