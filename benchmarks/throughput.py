@@ -107,7 +107,7 @@ def server(command: list[str], port: int, environment: dict[str, str]) -> Iterat
         command, cwd=ROOT, env={**os.environ, **environment}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     try:
-        for _ in range(200):
+        for _ in range(600):  # half a minute: beside a peer that starts on the same core
             with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
                 break
             time.sleep(0.05)
