@@ -271,6 +271,7 @@ class ModelProposer:
 
     def _knows_branches(self, rng: np.random.Generator) -> bool:
         """Whether to do without a draw of the choices: a past that is believed tells already what they are worth."""
+        # nothing is drawn where nothing is borrowed, so that a study without a past keeps its stream
         return self._borrowed > 0.0 and bool(rng.random() < self._borrowed)
 
     @property

@@ -179,6 +179,13 @@ def opposite(S: Array) -> Array:
     return result
 
 
+def distances(left: Array, right: Array, out: Array | None = None) -> Array:
+    """(m, n) squared distances of rows as `augmented` and `opposite` make them."""
+    distances: Array = np.matmul(left, right.T, out=out)
+    np.maximum(distances, 0.0, out=distances)
+    return distances
+
+
 def matern52_at(s: Array, amplitude: float, t: Array | None = None, decay: Array | None = None) -> Array:
     """The covariance at s = 5 r² >= 0, written over s.
 

@@ -21,12 +21,13 @@ from numpy.typing import NDArray
 
 from app.errors import NotPositiveDefinite
 from app.search.constraints import Array
+from app.search.fitting import fit
 from app.search.history import History
 from app.search.kernels import Embedding
 from app.search.options import MAX_CONDITIONED
 from app.search.priors import HyperPrior
 from app.search.quantities import Indices, Quantity
-from app.search.surrogate import Factor, Surrogate, fit
+from app.search.surrogate import Factor, Surrogate
 from app.search.warping import Warping
 
 MAX_FITTED = 150

@@ -74,8 +74,8 @@ class Prior:
         if not failed:
             return None
         keys = frozenset().union(*(portfolio.keys for portfolio in failed))
-        n_own = sum(key not in keys for key in history.keys)
-        return n_own + (len(history.keys) - n_own == 1)
+        n_past = sum(key in keys for key in history.keys)
+        return len(history.keys) - (0 if n_past == 1 else n_past)
 
     def informed(self, modelled: Modelled, j: int) -> Modelled:
         """The model of objective j with what its sources lend to the mean."""

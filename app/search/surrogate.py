@@ -1,4 +1,4 @@
-"""The Gaussian process: fit its hyperparameters, condition it on trials, predict.
+"""The Gaussian process: condition it on trials, predict. Its hyperparameters come from `fitting`.
 
 Notation, used in this folder throughout:
 
@@ -11,8 +11,6 @@ Notation, used in this folder throughout:
     theta   (D + 3,) log length scales, log amplitude, log noise variance, mean
 
 The covariance is a Matérn-5/2 with a length scale for every parameter.
-Hyperparameters are a maximum of the posterior (marginal likelihood times `priors.HyperPrior`), by L-BFGS-B with
-analytic gradients.
 """
 
 from __future__ import annotations
@@ -22,33 +20,27 @@ from functools import cached_property
 from typing import Protocol
 
 import numpy as np
-from scipy.linalg.blas import dsyr, dtrmm
-from scipy.linalg.lapack import dpotrf, dpotri, dpotrs, dtrtri
-from scipy.optimize import minimize
+from scipy.linalg.blas import dtrmm
+from scipy.linalg.lapack import dpotrf, dtrtri
 
-from app.errors import FitFailed, NotPositiveDefinite
+from app.errors import NotPositiveDefinite
 from app.search.constraints import Array
 from app.search.kernels import (
     SQRT5,
     Embedding,
     augmented,
+    distances,
     matern52_and_decay,
     matern52_at,
     opposite,
 )
-from app.search.priors import HyperPrior, LogDensity
 
 JITTERS = (0.0, 1e-10, 1e-8, 1e-6, 1e-4)  # relative to the amplitude: repeated trials make K singular
-LENGTH_BOUNDS = (np.log(5e-3), np.log(1e3))
-AMPLITUDE_BOUNDS = (np.log(1e-3), np.log(1e3))
-NOISE_BOUNDS = (np.log(1e-8), 0.0)
-MEAN_BOUNDS = (-5.0, 5.0)
 NEARLY_NONE = 1e-6  # of a trial's own variance
 N_SPARE = 32  # trials that a factor may grow by before its rows are copied
 CACHED = 32_768  # covariances between new points and trials that are computed at one time
 FEW = 32  # rows, for which the triangle's copy would take longer than its zeros do
 KEPT = 8 * 2**20  # bytes
-FAILED = 1e12  # objective of the search where K cannot be factorised
 
 # Freed at once and never touched. From then on the C library keeps freed blocks of up to this size for the next ones
 # (glibc's threshold follows what is freed); handed back to the system each time, they cost a quarter of an ask.
@@ -147,7 +139,7 @@ class Factor:
         hyper, n = Hyperparameters.of(embedding, theta), len(units)
         S = embedding.features(units) * hyper.scale
         opposites = opposite(S)
-        covariance = matern52_at(_distances(augmented(S), opposites), hyper.amplitude)
+        covariance = matern52_at(distances(augmented(S), opposites), hyper.amplitude)
         for jitter in JITTERS:
             added = hyper.noise_variance + told_variance + jitter * hyper.amplitude
             K = covariance.T.copy(order="F")
@@ -202,7 +194,7 @@ class Factor:
         """As `with_row`, and the row's covariances (n,) with the trials before it."""
         hyper, n = self.hyper, self.n
         S = self.scaled_features(unit[None, :])
-        k = matern52_at(_distances(augmented(S), self.opposites), hyper.amplitude)[0]
+        k = matern52_at(distances(augmented(S), self.opposites), hyper.amplitude)[0]
         added = hyper.noise_variance + told_variance + self.jitter * hyper.amplitude
         own = hyper.amplitude + added
         v = self.inverse @ k
@@ -287,7 +279,7 @@ class Surrogate:
             mean, variance = self._moments(units, None)
             return Prediction(mean, _std(variance, self.amplitude))
         factor = self.factor
-        k = matern52_at(_distances(augmented(factor.scaled_features(units)), factor.opposites), self.amplitude)
+        k = matern52_at(distances(augmented(factor.scaled_features(units)), factor.opposites), self.amplitude)
         v = k @ factor.inverse.T
         mean = k @ self.alpha
         mean += self.base(units)
@@ -310,7 +302,7 @@ class Surrogate:
             s, t, decay = scratch[:, : len(some)]
             if V is not None:
                 s = V[k : k + step]
-            matern52_at(_distances(some, right, s), self.amplitude, t, decay)
+            matern52_at(distances(some, right, s), self.amplitude, t, decay)
             np.matmul(s, self.alpha, out=mean[k : k + step])
             # transposed, the product with the triangle is made in place
             v = dtrmm(1.0, inverse, s.T, lower=0, trans_a=1, overwrite_b=1).T if n else s
@@ -327,7 +319,7 @@ class Surrogate:
         """A prediction at (m, D) rows, with what its derivatives are made from."""
         factor = self.factor
         S = factor.scaled_features(units)
-        k, decay = matern52_and_decay(_distances(augmented(S), factor.opposites), self.amplitude)
+        k, decay = matern52_and_decay(distances(augmented(S), factor.opposites), self.amplitude)
         v = k @ factor.inverse.T
         std = _std(self.amplitude - np.vecdot(v, v), self.amplitude)
         mean = k @ self.alpha
@@ -424,7 +416,7 @@ class Watched:
         believed, variance = list(self.believed), self.variance.copy()
         for i in range(start, factor.n):
             L = factor.L[i]
-            column = matern52_at(_distances(self.rows, factor.opposites[i : i + 1]), self.told.amplitude)[:, 0]
+            column = matern52_at(distances(self.rows, factor.opposites[i : i + 1]), self.told.amplitude)[:, 0]
             column -= self.V @ L[:n]
             for weight, other in zip(L[n:i], believed, strict=True):
                 column -= weight * other
@@ -434,90 +426,5 @@ class Watched:
         return Watched(self.told, self.rows, self.mean, variance, self.V, tuple(believed))
 
 
-def _distances(left: Array, right: Array, out: Array | None = None) -> Array:
-    """(m, n) squared distances of rows as `augmented` and `opposite` make them."""
-    distances: Array = np.matmul(left, right.T, out=out)
-    np.maximum(distances, 0.0, out=distances)
-    return distances
-
-
 def _std(variance: Array, amplitude: float) -> Array:
     return np.sqrt(np.maximum(variance, 1e-14 * amplitude))
-
-
-def fit(
-    embedding: Embedding,
-    units: Array,
-    y: Array,
-    told_variance: Array,
-    start: Array | None = None,
-    n_steps: int = 60,
-    prior: HyperPrior | None = None,
-) -> Array:
-    """The hyperparameters (D + 3,) of the highest posterior density found, from the prior's mode or a better start.
-
-    Args: as in `Factor`; n_steps: evaluations of the density, about.  prior: one that the past has taught.
-    Raises: FitFailed, if the density is finite nowhere on the way.
-    """
-    prior = prior or HyperPrior(embedding.n_columns)
-    features = embedding.features(units)
-
-    def loss(theta: Array) -> tuple[float, Array]:
-        density = log_posterior(embedding, features, y, told_variance, theta, prior)
-        return -density.value, -density.gradient
-
-    bounds = [LENGTH_BOUNDS] * embedding.n_columns + [AMPLITUDE_BOUNDS, NOISE_BOUNDS, MEAN_BOUNDS]
-    lows, highs = np.array(bounds).T
-    found = minimize(
-        loss,
-        np.clip(prior.mode if start is None else start, lows, highs),
-        jac=True,
-        method="L-BFGS-B",
-        bounds=bounds,
-        options={"maxiter": n_steps, "maxfun": n_steps, "ftol": 1e-5, "gtol": 1e-2},
-    )
-    if not (np.isfinite(found.fun) and found.fun < FAILED):
-        raise FitFailed(f"no hyperparameters explain the {len(y)} trials")
-    return np.asarray(found.x, dtype=np.float64)
-
-
-def log_posterior(
-    embedding: Embedding,
-    features: Array,
-    y: Array,
-    told_variance: Array,
-    theta: Array,
-    prior: HyperPrior,
-) -> LogDensity:
-    """log p(y | theta) + log p(theta) and its gradient (D + 3,); -1e12 and a zero gradient where K has no factor.
-
-    Args:
-        features: (n, F).
-    Source: Rasmussen & Williams 2006, eq. 5.8 and 5.9.
-    """
-    n, D = len(y), embedding.n_columns
-    amplitude, noise_variance = np.exp(theta[[D, D + 1]]).tolist()
-    mean = theta[D + 2]
-    Z = features * (SQRT5 * np.exp(-theta[:D]))[embedding.columns]
-    K, slope = matern52_and_decay(_distances(augmented(Z), opposite(Z)), amplitude)
-    added = noise_variance + told_variance
-    K.reshape(-1)[:: n + 1] += added
-    L, info = dpotrf(K.T, lower=1, clean=1, overwrite_a=1)
-    if info != 0 or not np.isfinite(L[-1, -1]):
-        return LogDensity(-FAILED, np.zeros(D + 3))
-    residual = y - mean
-    alpha = dpotrs(L, residual, lower=1)[0]
-    fit_to_data = float(residual @ alpha)
-    likelihood = -0.5 * fit_to_data - float(np.log(np.diagonal(L)).sum()) - 0.5 * n * np.log(2.0 * np.pi)
-    # d likelihood = tr(W dK) / 2 with W = alpha alphaᵀ − K⁻¹; dK is symmetric, so a triangle of −W does
-    T = dsyr(-1.0, alpha, a=dpotri(L, lower=1, overwrite_c=1)[0], lower=1, overwrite_a=1).T
-    diagonal = -np.diagonal(T)
-    slope *= T  # its diagonal counts for no length scale, being at distance 0
-    per_feature = (slope.sum(axis=0) + slope.sum(axis=1)) @ Z**2 - 2.0 * np.einsum("ij,ij->j", Z, slope @ Z)
-    gradient = np.empty(D + 3)
-    gradient[:D] = np.bincount(embedding.columns, weights=per_feature, minlength=D) / -3.0  # Z holds √5 / length
-    gradient[D] = 0.5 * (fit_to_data - n - float(diagonal @ np.broadcast_to(added, n)))  # of tr(W (K − added))
-    gradient[D + 1] = 0.5 * noise_variance * float(diagonal.sum())
-    gradient[D + 2] = float(alpha.sum())
-    belief = prior.log_density(theta)
-    return LogDensity(likelihood + belief.value, gradient + belief.gradient)

@@ -19,6 +19,7 @@ from scipy.special import ndtri
 
 from app.errors import Invalid
 from app.search.constraints import Array, Mask
+from app.search.fitting import fit
 from app.search.history import History
 from app.search.kernels import Embedding, matern52, matern52_with_slope
 from app.search.leave_one_out import ranks
@@ -26,7 +27,6 @@ from app.search.parameters import Parameter
 from app.search.priors import HyperPrior
 from app.search.quantities import Indices, objective_quantity
 from app.search.space import SearchSpace
-from app.search.surrogate import fit
 from app.search.values import Value
 
 MAX_SOURCES = 15

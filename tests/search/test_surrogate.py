@@ -9,10 +9,11 @@ from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import ConstantKernel, Kernel, Matern, WhiteKernel
 
 from app.errors import NotPositiveDefinite, ShapeError
+from app.search.fitting import fit, log_posterior
 from app.search.kernels import Embedding, matern52, matern52_with_slope, squared_distance
 from app.search.priors import HyperPrior
 from app.search.space import Bool, Categorical, Float, Int, SearchSpace
-from app.search.surrogate import Factor, Surrogate, fit, log_posterior
+from app.search.surrogate import Factor, Surrogate
 
 BOX = SearchSpace({f"x{j}": Float(0, 1) for j in range(3)})
 MIXED = SearchSpace(
