@@ -73,24 +73,28 @@ def migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def postgresql_admin(postgresql_server: str) -> Iterator[Any]:
-    """A connection that makes and drops databases."""
+    """A superuser's connection, that makes and drops databases.
+
+    The databases' own role could make them too, but could not drop one that the server is vacuuming by itself.
+    """
     import psycopg
 
-    with psycopg.connect(postgresql_server.format(name="postgres"), autocommit=True) as admin:
+    url = postgresql_server.format(name="postgres").replace("metatune:", "postgres:")
+    with psycopg.connect(url, autocommit=True) as admin:
         yield admin
 
 
 @pytest.fixture(scope="session")
 def migrated_postgresql(postgresql_server: str, postgresql_admin: Any) -> Callable[[], str]:
     """Makes a database with the schema, by copying a template, and returns its URL: another one at every call."""
-    postgresql_admin.execute("CREATE DATABASE migrated")
+    postgresql_admin.execute("CREATE DATABASE migrated OWNER metatune")
     store = Store(postgresql_server.format(name="migrated"))
     migrate(store)
     store.dispose()
 
     def make() -> str:
         name = f"test_{next(_numbers)}"
-        postgresql_admin.execute(f'CREATE DATABASE "{name}" TEMPLATE migrated')
+        postgresql_admin.execute(f'CREATE DATABASE "{name}" TEMPLATE migrated OWNER metatune')
         return postgresql_server.format(name=name)
 
     return make
