@@ -58,6 +58,7 @@ PARTS = {
     "stopping",
     "turns",
     "due",
+    "expected",
     "examples",
     "learning",
     "priors",

@@ -53,7 +53,7 @@ DEMANDED_PER_TIE, MAX_DEMANDED = 0.2, 1.5  # standardised improvement
 COOLING = 50  # trials that halve the weight of cost
 FULL_EFFORT = 100  # trials up to which the maximiser looks at all its candidates
 REFERENCE_SPAN = 0.5  # standardised: a front without extent still has something to improve
-N_SHARING = 16  # numbers in a row that look at the same candidates, if nothing is measured between them
+N_SHARING = 16  # pending trials more, until other candidates are looked at
 POINT_STREAM, WEIGHT_STREAM, CANDIDATE_STREAM = 0x0A5C, 0x0E16, 0x0CA2
 
 
@@ -229,23 +229,22 @@ class ModelProposer:
             point = self._first_free(self._branch(acquisition, rng), acquisition, taken)
             if point is not None:
                 return point
-        watching = self._watching(acquisition, number)
+        watching = self._watching(acquisition, n_pending)
         # among many pending trials one suggestion matters less, and many are wanted at a time
         effort = self._effort / (1 + n_pending)
         rows = maximize(self._space, watching, self._pins, effort)
         return self._first_free(rows, acquisition, taken)
 
-    def _watching(self, acquisition: Acquisition, number: int) -> Acquisition:
-        """The acquisition that watches the number's candidates.
+    def _watching(self, acquisition: Acquisition, n_pending: int) -> Acquisition:
+        """The acquisition that watches the candidates.
 
-        The numbers of a block share them as long as nothing is measured: one more pending trial then costs a fraction
-        of a prediction everywhere.
+        Numbers that are asked for together share them: one more pending trial then costs a fraction of a prediction
+        everywhere.
         """
-        block = number // N_SHARING
+        block = n_pending // N_SHARING
         if acquisition.rows is not None and self._block == block:
             return acquisition
-        n_measured = int(self._history.is_measured.sum())
-        rng = np.random.default_rng([self._seed % 2**64, n_measured, block % 2**64, CANDIDATE_STREAM])
+        rng = np.random.default_rng([self._seed % 2**64, self._history.n_finished, block, CANDIDATE_STREAM])
         rows = candidates(self._space, rng, self._centers(), self._pins, self._effort)
         watching = acquisition.watching(rows)
         self._block = block

@@ -98,21 +98,18 @@ def ask(store: Store, address: Address, calls: Sequence[AskCall], memory: Memory
     Raises: StudyNotFound, and whatever fails for all of them.
     """
     memory = memory or Memory()
-    unsettled = False
 
     def at_once(here: OpenStudy) -> Plan | None:
-        nonlocal unsettled
         needs = foresee(here, unclaimed(calls))
-        unsettled = bool(needs) and is_open(here)
         return ready(here, needs, memory.lines) if needs and is_modelled(here) else draw_ahead(here, needs)
 
-    answers = _hand_out(store, address, calls, memory, at_once)
+    is_expected = not memory.expected.are_missing(address)
+    answers = _hand_out(store, address, calls, memory, at_once) if is_expected else None
     for _ in range(MAX_COMPUTATIONS):
         if answers is not None:
             return answers
-        if unsettled:
-            settle(store, address, memory)
         here, plan = computed(store, address, calls, memory)
+        memory.expected.note(address, missing=bool(plan.fresh) and is_modelled(here))
         if all(call.is_claimed for call in calls):  # every deadline passed meanwhile
             memory.spare.keep(here, [planned.suggestion for planned in plan.fresh.values() if not planned.fixed])
             return [None] * len(calls)
@@ -129,16 +126,22 @@ def unclaimed(calls: Sequence[AskCall]) -> list[AskCall]:
 
 
 def computed(store: Store, address: Address, calls: Sequence[AskCall], memory: Memory) -> tuple[OpenStudy, Plan]:
-    """What the calls need, for the study as it is in one snapshot."""
+    """What the calls need, for the study as it is in one snapshot; what it builds on is settled before."""
     with memory.histories.turn(address):
         with store.read(address.project_id) as session:
             here = studies.open_study(session, address)
             needs = foresee(here, unclaimed(calls))
             if not needs:
                 return here, Plan(here.study.next_number, here.study.space_version)
-            lending = memory.priors.look(here)
-            news = memory.histories.news(here)
-        history = memory.histories.grown(here, news)
+            unsettled = is_open(here)
+            if not unsettled:
+                lending = memory.priors.look(here)
+                news = memory.histories.news(here)
+        if not unsettled:
+            history = memory.histories.grown(here, news)
+    if unsettled:
+        settle(store, address, memory)
+        return computed(store, address, calls, memory)
     return here, compute(here, history, needs, memory.lines, lending().prior)
 
 

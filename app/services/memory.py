@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from app.services.expected import Expected
 from app.services.histories import Histories
 from app.services.lines import Lines
 from app.services.priors import Priors
@@ -16,3 +17,4 @@ class Memory:
     lines: Lines = field(default_factory=Lines)
     spare: Spare = field(default_factory=Spare)
     priors: Priors = field(default_factory=Priors)
+    expected: Expected = field(default_factory=Expected)

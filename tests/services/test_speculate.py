@@ -10,15 +10,18 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from app.db import keys
+from app.db import keys, studies
 from app.db.session import EVERY_PROJECT, Store
 from app.db.studies import Address
 from app.db.tables import Trial
 from app.main import create_app
 from app.search.suggest import Suggestion
+from app.services import ask as asking
 from app.services import plan as planning
 from app.services.ask import AskCall, Asked, ask, hand_out
+from app.services.expected import STUDIES_KEPT, Expected
 from app.services.memory import Memory
+from app.services.priors import is_open
 from app.services.speculate import Speculation, speculate
 from app.settings import Settings
 from tests.conftest import Api
@@ -149,6 +152,61 @@ def test_a_batch_is_what_its_elements_are_one_by_one(api: Api, store: Store, pla
     speculate(store, place, memory)
     first = asked(store, place, memory)
     assert [trial.params for trial in (*first, *asked(store, place, memory, count=2))] == batch
+
+
+def test_nobody_looks_for_points_that_the_last_ask_did_not_find_until_some_are_prepared(
+    api: Api, store: Store, place: Address, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepared(api)
+    looks: list[int] = []
+
+    def looking(here: Any, needs: Any, lines: Any) -> Any:
+        looks.append(here.study.next_number)
+        return planning.ready(here, needs, lines)
+
+    monkeypatch.setattr(asking, "ready", looking)
+    memory = Memory()
+    numbers = [asked(store, place, memory)[0].number for _ in range(3)]
+    assert looks == numbers[:1]
+    speculate(store, place, memory)
+    (trial,) = asked(store, place, memory)
+    assert looks == [numbers[0], trial.number]
+    assert trial.origin["speculated"] is True
+
+
+def test_an_ask_that_does_not_look_first_settles_what_the_study_builds_on(
+    api: Api, store: Store, place: Address
+) -> None:
+    prepared(api, warm_start="auto")
+    api.call("POST", f"{api.base}/copy", {"name": "another"}, status=201)
+    memory = Memory()
+    asked(store, place, memory)
+    assert memory.expected.are_missing(place)
+    api.patch(warm_start=["another"])
+    with store.read(place.project_id) as session:
+        assert is_open(studies.open_study(session, place))
+    asked(store, place, memory)
+    with store.read(place.project_id) as session:
+        assert not is_open(studies.open_study(session, place))
+
+
+def test_a_study_without_a_model_under_an_old_name_is_looked_at_again(api: Api, store: Store, place: Address) -> None:
+    prepared(api)
+    memory = Memory()
+    asked(store, place, memory)
+    api.call("DELETE", api.base, status=204)
+    api.create(algorithm="random", seed=3)
+    for _ in range(2):
+        assert asked(store, place, memory)[0].origin["source"] == "random"
+        assert not memory.expected.are_missing(place)
+
+
+def test_of_many_studies_without_points_the_oldest_are_forgotten() -> None:
+    expected = Expected()
+    for k in range(STUDIES_KEPT + 1):
+        expected.note(Address(1, str(k)), missing=True)
+    assert not expected.are_missing(Address(1, "0"))
+    assert expected.are_missing(Address(1, "1"))
 
 
 @pytest.mark.parametrize(
