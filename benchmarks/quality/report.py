@@ -231,7 +231,7 @@ def tables(runs: Sequence[Run], n: int) -> str:
         f"{N_FIRST}. First the means of each peer's own runs, with their number; then metatune less the peer on the "
         "runs that both have, so that less than 0 is better, with 95 % intervals and the number of problems."
     ]
-    for split in ("development", "held-out"):
+    for split in ("development", "held-out", "reserve"):
         of_split = [run for run in runs if run.split == split and yardstick.regret(run, _rounded(run, n)) is not None]
         if of_split:
             parts.append(f"**{split.capitalize()} problems**")
