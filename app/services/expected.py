@@ -1,7 +1,7 @@
 """Which studies' next points are not there yet, as far as one process knows: their asks begin with the computation.
 
-An ask begins by looking, under the study's lock, whether what it needs is there. Where many workers keep a model busy it
-never is, and the look costs a transaction. A process that is wrong about it loses time and nothing else.
+An ask begins by looking, under the study's lock, whether what it needs is there. Where many workers keep a model busy
+it never is, and the look costs a transaction. A process that is wrong about it loses time and nothing else.
 """
 
 from __future__ import annotations

@@ -12,8 +12,8 @@
     small/forest/wine       its loss while its size is limited, as a measured outcome
 
 Everything is minimised; an outcome keeps its limit from below. Choose methods on the development split; look at the
-held-out one, whose functions, instances, models and data are others, when the choice is made. The reserve, others again,
-is for a last word where the held-out problems have been looked at before.
+held-out one, whose functions, instances, models and data are others, when the choice is made. The reserve, others
+again, is for a last word where the held-out problems have been looked at before.
 """
 
 from __future__ import annotations
