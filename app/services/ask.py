@@ -108,7 +108,9 @@ def ask(store: Store, address: Address, calls: Sequence[AskCall], memory: Memory
     for _ in range(MAX_COMPUTATIONS):
         if answers is not None:
             return answers
-        here, plan = computed(store, address, calls, memory)
+        while (found := computed(store, address, calls, memory)) is None:
+            settle(store, address, memory)
+        here, plan = found
         memory.expected.note(address, missing=bool(plan.fresh) and is_modelled(here))
         if all(call.is_claimed for call in calls):  # every deadline passed meanwhile
             memory.spare.keep(here, [planned.suggestion for planned in plan.fresh.values() if not planned.fixed])
@@ -125,23 +127,19 @@ def unclaimed(calls: Sequence[AskCall]) -> list[AskCall]:
     return [call for call in calls if not call.is_claimed]
 
 
-def computed(store: Store, address: Address, calls: Sequence[AskCall], memory: Memory) -> tuple[OpenStudy, Plan]:
-    """What the calls need, for the study as it is in one snapshot; what it builds on is settled before."""
+def computed(store: Store, address: Address, calls: Sequence[AskCall], memory: Memory) -> tuple[OpenStudy, Plan] | None:
+    """What the calls need, for the study as it is in one snapshot; None while it is open what it builds on."""
     with memory.histories.turn(address):
         with store.read(address.project_id) as session:
             here = studies.open_study(session, address)
             needs = foresee(here, unclaimed(calls))
             if not needs:
                 return here, Plan(here.study.next_number, here.study.space_version)
-            unsettled = is_open(here)
-            if not unsettled:
-                lending = memory.priors.look(here)
-                news = memory.histories.news(here)
-        if not unsettled:
-            history = memory.histories.grown(here, news)
-    if unsettled:
-        settle(store, address, memory)
-        return computed(store, address, calls, memory)
+            if is_open(here):
+                return None
+            lending = memory.priors.look(here)
+            news = memory.histories.news(here)
+        history = memory.histories.grown(here, news)
     return here, compute(here, history, needs, memory.lines, lending().prior)
 
 
