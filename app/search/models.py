@@ -32,7 +32,7 @@ from app.search.warping import Warping
 
 MAX_FITTED = 150
 EVERY_TRIAL = 20
-INTERVAL_SHARE, MAX_INTERVAL = 0.1, 50  # so many come to MAX_CONDITIONED until the next checkpoint
+INTERVAL_SHARE, MAX_INTERVAL = 0.1, 100  # so many come to MAX_CONDITIONED until the next checkpoint
 N_ROUGH, N_POLISHING = 50, 12  # trials of a first rough fit, and steps that improve it on all that count
 MAX_TOLD_STD = 10.0  # standardised units: such a trial says nothing
 SPARE_RANGE = 0.5

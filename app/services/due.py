@@ -27,6 +27,7 @@ class Due:
         self.failure = failure
         self._due_at: OrderedDict[Address, float] = OrderedDict()  # rising
         self._changed = threading.Condition()
+        self._is_idle = False
         self._is_stopping = False
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
@@ -45,7 +46,8 @@ class Due:
         with self._changed:
             self._due_at[address] = time.monotonic() + self.seconds
             self._due_at.move_to_end(address)
-            self._changed.notify()
+            if self._is_idle:  # else the thread wakes by itself, for something that was due before
+                self._changed.notify()
 
     def drop(self, address: Address) -> None:
         with self._changed:
@@ -69,7 +71,9 @@ class Due:
         with self._changed:
             while not self._is_stopping:
                 if not self._due_at:
+                    self._is_idle = True
                     self._changed.wait()
+                    self._is_idle = False
                     continue
                 address, due_at = next(iter(self._due_at.items()))
                 left = due_at - time.monotonic()
