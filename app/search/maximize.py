@@ -20,8 +20,7 @@ N_LOOKED_AT = 64  # of the leaders, for starts that are apart
 RADII = (0.15, 0.03, 0.006)
 N_STARTS = (1, 3)  # with the least and with full effort
 N_CHANGES = 4  # of one column's level, one after the other
-N_STEPS = (2, 12)  # of the ascent, with the least and with full effort
-STEPS_POWER = 0.4  # they fall slower than the effort: 5 steps with an eighth of it
+N_STEPS = (4, 12)  # of the ascent, with the least and with full effort
 NEGLIGIBLE_GAIN = 1e-3  # of a log improvement
 FIRST_STEP, MAX_STEP = 0.05, 0.3  # in cube edges
 MANY_LEVELS = FEW_LEVELS  # a number with more is climbed as if it were continuous
@@ -42,8 +41,7 @@ def maximize(space: SearchSpace, acquisition: Acquisition, pins: Array, effort: 
     scores = acquisition.value_at_watched()
     order = np.argsort(-scores, kind="stable")
     leaders = rows[order[: _leader_count(space)]]
-    n_starts = round(N_STARTS[0] + effort * (N_STARTS[1] - N_STARTS[0]))
-    n_steps = max(N_STEPS[0], round(effort**STEPS_POWER * N_STEPS[1]))
+    n_starts, n_steps = (round(least + effort * (most - least)) for least, most in (N_STARTS, N_STEPS))
     starts = leaders[_distinct(leaders[:N_LOOKED_AT], n_starts)]
     if _is_continuous(space):
         improved, values = _climb(space, acquisition, starts, pins, n_steps)
