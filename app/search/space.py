@@ -17,15 +17,16 @@ from typing import Any
 
 import numpy as np
 
-from app.errors import FieldError, InvalidConstraint, InvalidSearchSpace, NoFeasiblePoint, SpaceViolation
+from app.errors import FieldError, InvalidSearchSpace, NoFeasiblePoint, SpaceViolation
 from app.search import feasible
 from app.search.constraints import Array, Constraint, Mask, parse
 from app.search.enumeration import Enumeration
+from app.search.legality import at_parameter, checked, definition_errors
 from app.search.listed import Bool, Categorical, Fixed, Ordinal
 from app.search.numeric import Float, Int, Lines, Scale
 from app.search.optimum import Optimum
 from app.search.parameters import Parameter, brief, first_of, parameter_from_json, parameter_to_json
-from app.search.values import Value, escape, is_number, json_identity, name_problem
+from app.search.values import Value, escape, is_number, json_identity
 
 __all__ = [
     "Bool", "Categorical", "Fixed", "Float", "Int", "Ordinal", "Parameter", "Scale", "SearchSpace", "Value",
@@ -54,7 +55,7 @@ class SearchSpace:
     def __post_init__(self) -> None:
         object.__setattr__(self, "parameters", dict(self.parameters))
         object.__setattr__(self, "constraints", tuple(self.constraints))
-        errors = [*self._name_errors(), *self._condition_errors(), *self._constraint_errors()]
+        errors = definition_errors(self)
         if errors:
             raise first_of(errors)
         if not self._anchors.shape[0]:
@@ -94,53 +95,6 @@ class SearchSpace:
         """The normalised `space` object: bounds of floats are floats, what was left out stays out."""
         return {name: parameter_to_json(parameter) for name, parameter in self.parameters.items()}
 
-    def _name_errors(self) -> Iterator[FieldError]:
-        if not self.parameters:
-            yield FieldError("/space", "must hold at least one parameter")
-        for name, parameter in self.parameters.items():
-            problem = name_problem(name)
-            if problem is not None:
-                yield FieldError(f"/space/{escape(str(name))}", f"a parameter's name {problem}")
-            given: Any = parameter
-            if not isinstance(given, Float | Int | Ordinal | Categorical | Bool | Fixed):
-                yield FieldError(f"/space/{escape(str(name))}", f"must be a parameter, got {parameter!r}")
-                continue
-            for k, alias in enumerate(parameter.aliases):
-                if alias in self.parameters:
-                    detail = f"{alias!r} is itself a parameter of this space"
-                    yield FieldError(f"/space/{escape(str(name))}/aliases/{k}", detail)
-
-    def _condition_errors(self) -> list[FieldError]:
-        errors = []
-        for name, parameter in self.parameters.items():
-            for parent, values in (getattr(parameter, "when", None) or {}).items():
-                pointer = f"/space/{escape(name)}/when/{escape(parent)}"
-                if parent not in self.parameters:
-                    errors.append(FieldError(pointer, f"there is no parameter {parent!r}"))
-                    continue
-                for k, value in enumerate(values):
-                    try:
-                        self.parameters[parent].canonical(value)
-                    except SpaceViolation as error:
-                        errors.append(FieldError(f"{pointer}/{k}", f"{parent} {error.detail}"))
-        if not errors and len(self._order) < len(self.parameters):
-            looped = [name for k, name in enumerate(self.parameters) if k not in self._order]
-            errors.append(FieldError(f"/space/{escape(looped[0])}/when", f"the conditions of {looped} form a circle"))
-        return errors
-
-    def _constraint_errors(self) -> Iterator[FieldError]:
-        for k, text in enumerate(self.constraints):
-            try:
-                constraint = parse(text)
-            except InvalidConstraint as error:
-                yield FieldError(f"/constraints/{k}", error.detail)
-                continue
-            for name in constraint.names:
-                if name not in self.parameters:
-                    yield FieldError(f"/constraints/{k}", f"there is no parameter {name!r}")
-                elif not self.parameters[name].is_numeric:
-                    yield FieldError(f"/constraints/{k}", f"{name!r} is not numeric; constraints are over numbers")
-
     # ---- structure, computed once
 
     @cached_property
@@ -169,7 +123,7 @@ class SearchSpace:
         return tuple(position.get(name) for name in self.names)
 
     @cached_property
-    def _order(self) -> tuple[int, ...]:
+    def order(self) -> tuple[int, ...]:
         """Positions of the parameters, parents before children; those on a circle of conditions are left out."""
         position = {name: k for k, name in enumerate(self.names)}
         waiting = {k: {position[p] for p in (kind.when or {})} for k, kind in enumerate(self.kinds)}
@@ -254,8 +208,8 @@ class SearchSpace:
         if any(kind.n_levels is None for kind in self.kinds):
             return None
         parents = {parent for conditions in self._conditions for parent, _ in conditions}
-        order = [k for k in self._order if k in parents]
-        leaves = [k for k in self._order if k not in parents]
+        order = [k for k in self.order if k in parents]
+        leaves = [k for k in self.order if k not in parents]
         total = 0
         for codes in Enumeration(self, order):
             count = 1
@@ -328,14 +282,14 @@ class SearchSpace:
     def _bent(self) -> tuple[int, ...]:
         """All other parameters, parents before their children."""
         lines = set(self._lines.parameters.tolist())
-        return tuple(k for k in self._order if k not in lines)
+        return tuple(k for k in self.order if k not in lines)
 
     @cached_property
     def _not_free(self) -> tuple[int, ...]:
         """All but the continua that are always active and no parents, parents before their children."""
         related = {parent for conditions in self._conditions for parent, _ in conditions}
         related |= {k for k, conditions in enumerate(self._conditions) if conditions}
-        return tuple(k for k in self._order if k in related or self.kinds[k].n_levels is not None)
+        return tuple(k for k in self.order if k in related or self.kinds[k].n_levels is not None)
 
     def satisfied(self, codes: Array) -> Mask:
         """(n,) whether every constraint holds on (n, P) codes."""
@@ -368,7 +322,7 @@ class SearchSpace:
     def active(self, params: Mapping[str, Value]) -> frozenset[str]:
         """Names of the parameters that are present under the values of their parents in `params`."""
         codes: dict[int, float] = {}
-        for k in self._order:
+        for k in self.order:
             name, kind = self.names[k], self.kinds[k]
             if self.is_active(k, codes):
                 value = kind.value if isinstance(kind, Fixed) else params.get(name)
@@ -384,78 +338,7 @@ class SearchSpace:
         Raises: SpaceViolation, with a pointer `/params/<name>` for every value that is unknown, illegal, missing or not
             active, and for a broken constraint.
         """
-        if not isinstance(params, Mapping):
-            raise SpaceViolation(
-                f"params must be an object, got {brief(params)}", errors=[FieldError("/params", "must be an object")]
-            )
-        errors: list[FieldError] = []
-        values: dict[str, Value] = {}
-        for name, value in params.items():
-            if name not in self.parameters:
-                errors.append(_at(name, f"there is no parameter {name!r}; there are {_listing(self.names)}"))
-                continue
-            try:
-                values[name] = self.parameters[name].canonical(value)
-            except SpaceViolation as error:
-                errors.append(_at(name, error.detail))
-        if partial and not errors:
-            errors += self._select_parents(values)
-        if not errors:
-            errors += self._presence_errors(values, partial)
-        if not errors:
-            errors += self._broken_constraints(values)
-        if errors:
-            detail = "; ".join(f"{e.pointer.rpartition('/')[2]}: {e.detail}" for e in errors[:3])
-            raise SpaceViolation(detail, errors=errors)
-        return {name: values[name] for name in self.names if name in values}
-
-    def _select_parents(self, values: dict[str, Value]) -> list[FieldError]:
-        """Give every parent that is missing a value that activates all its children in `values`, in place."""
-        for k in reversed(self._order):
-            name = self.names[k]
-            if name in values:
-                continue
-            wishes = [self.kinds[c].when or {} for c in range(len(self.names)) if self.names[c] in values]
-            wishes = [when for when in wishes if name in when]
-            if not wishes:
-                continue
-            kind = self.kinds[k]
-            common = [
-                v for v in (kind.canonical(v) for v in wishes[0][name])
-                if all(any(kind.canonical(w) == v for w in when[name]) for when in wishes)
-            ]  # fmt: skip
-            if not common:
-                return [_at(name, f"no value of {name!r} activates all the parameters given")]
-            values[name] = common[0]
-        return []
-
-    def _presence_errors(self, values: dict[str, Value], partial: bool) -> list[FieldError]:
-        """Inactive or missing parameters; fills in the fixed ones, in place."""
-        errors: list[FieldError] = []
-        codes: dict[int, float] = {}
-        for k in self._order:
-            name, kind = self.names[k], self.kinds[k]
-            if not self.is_active(k, codes):
-                if name in values:
-                    needs = " and ".join(f"{p} in {list(v)!r}" for p, v in (kind.when or {}).items())
-                    errors.append(_at(name, f"not active here: it needs {needs}"))
-                continue
-            if name not in values and isinstance(kind, Fixed):
-                values[name] = kind.value
-            if name in values:
-                codes[k] = kind.code(values[name])
-            elif not partial:
-                errors.append(_at(name, "is missing"))
-        return errors
-
-    def _broken_constraints(self, values: Mapping[str, Value]) -> list[FieldError]:
-        """Constraints that fail; one over a parameter that is absent holds."""
-        if not self.parsed_constraints:
-            return []
-        codes = np.array([[self.parameters[n].code(values[n]) if n in values else np.nan for n in self.names]])
-        columns = self.native_columns(codes)
-        broken = [constraint for constraint in self.parsed_constraints if not constraint.holds(columns, 1)[0]]
-        return [_at(constraint.names[0], f"breaks the constraint {constraint.text!r}") for constraint in broken]
+        return checked(self, params, partial)
 
     # ---- encoding
 
@@ -481,7 +364,7 @@ class SearchSpace:
             units = self.units_of_codes(np.array(rows, dtype=np.float64).reshape(n, len(self.names)))
             return np.minimum(np.maximum(units, -MAX_AFAR), 1.0 + MAX_AFAR)
         codes = np.full((n, len(self.names)), np.nan)
-        for k in self._order:
+        for k in self.order:
             name, kind = self.names[k], self.kinds[k]
             given = np.fromiter((name in params for params in configurations), dtype=bool, count=n)
             codes[given, k] = kind.codes_of_values([params[name] for params in configurations if name in params])
@@ -508,7 +391,8 @@ class SearchSpace:
             name = self.names[k]
             value = configurations[int(np.argmax(foreign))][name]
             raise SpaceViolation(
-                f"{name}: {value!r} is outside the space", errors=[_at(name, f"{value!r} is outside the space")]
+                f"{name}: {value!r} is outside the space",
+                errors=[at_parameter(name, f"{value!r} is outside the space")],
             )
 
     def decode(self, row: Array) -> dict[str, Value]:
@@ -563,13 +447,5 @@ class SearchSpace:
         if resolution is None and any(kind.n_levels is None for kind in self.kinds):
             raise InvalidSearchSpace("a space with continuous parameters cannot be enumerated without a resolution")
         pins = {k: self.kinds[k].code(fixed[name]) for k, name in enumerate(self.names) if fixed and name in fixed}
-        for codes in islice(Enumeration(self, self._order, resolution, pins), start, None):
+        for codes in islice(Enumeration(self, self.order, resolution, pins), start, None):
             yield self.natives(np.array([codes.get(k, np.nan) for k in range(len(self.names))]))
-
-
-def _at(name: Any, detail: str) -> FieldError:
-    return FieldError(f"/params/{escape(str(name))}", detail)
-
-
-def _listing(names: Sequence[str]) -> str:
-    return ", ".join(names[:10]) + (", …" if len(names) > 10 else "")
