@@ -42,16 +42,21 @@ class Cell:
 
 
 def cells(
-    splits: Sequence[str], groups: Sequence[str], seeds: Sequence[int], batch: int = 1, pending: int = 1
+    splits: Sequence[str],
+    groups: Sequence[str],
+    seeds: Sequence[int],
+    batch: int = 1,
+    pending: int = 1,
+    problems: Sequence[str] = (),
 ) -> Iterator[Cell]:
-    """Seed by seed, the groups' problems in turn; no groups: all of them."""
+    """Seed by seed, the groups' problems in turn; no groups, no problems: all of them."""
     from benchmarks.quality.problems import SPLITS
 
     for seed in seeds:
         lists = [
-            [Cell(split, group, problem, seed, batch, pending) for problem in problems]
+            [Cell(split, group, name, seed, batch, pending) for name in names if not problems or name in problems]
             for split in splits
-            for group, problems in SPLITS[split].items()
+            for group, names in SPLITS[split].items()
             if not groups or group in groups
         ]
         places = [((k + 0.5) / len(some), j, cell) for j, some in enumerate(lists) for k, cell in enumerate(some)]
@@ -192,6 +197,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--peers", type=words, default=["metatune", "random", "sobol"], help=", ".join(PEERS))
     parser.add_argument("--groups", type=words, default=[], help="of problems.py; all by default")
+    parser.add_argument("--problems", type=words, default=[], help="some of them by name, for peers that take hours")
     parser.add_argument("--splits", type=words, default=["development", "held-out"])
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--first-seed", type=int, default=0)
@@ -206,7 +212,9 @@ def main() -> None:
     if given.batch > 1 and given.pending > 1:
         sys.exit("either in batches or with pending trials")
     seeds = range(given.first_seed, given.first_seed + given.seeds)
-    todo = list(cells(given.splits, given.groups, seeds, given.batch, given.pending))
+    todo = list(cells(given.splits, given.groups, seeds, given.batch, given.pending, given.problems))
+    if not todo:
+        sys.exit("there is no such problem in these splits and groups; benchmarks/quality/problems.py has their names")
     run_all(given.peers, todo, given.evals, given.out, given.most_seconds)
 
 

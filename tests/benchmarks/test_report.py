@@ -96,6 +96,13 @@ def test_cells_take_the_groups_in_turn_and_seeds_before_problems() -> None:
     assert {cell.group for cell in some[:2]} == {"bbob50", "limits"}
 
 
+def test_cells_may_be_those_of_some_problems() -> None:
+    some = list(cells(["reserve"], [], range(2), problems=["bbob/f7/d5/i3", "ml/network/wine"]))
+    assert {(cell.problem, cell.seed) for cell in some} == {
+        (problem, seed) for problem in ("bbob/f7/d5/i3", "ml/network/wine") for seed in range(2)
+    }
+
+
 def test_a_run_that_is_there_is_not_run_again_unless_it_was_shorter(tmp_path: Path) -> None:
     cell = Cell("development", "bbob5", "p", 0)
     Results(tmp_path, "random").append(dict(run("random", [1.0] * 8).line))
