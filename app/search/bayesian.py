@@ -53,7 +53,7 @@ DEMANDED_PER_TIE, MAX_DEMANDED = 0.2, 1.5  # standardised improvement
 COOLING = 50  # trials that halve the weight of cost
 FULL_EFFORT = 100  # trials up to which the maximiser looks at all its candidates
 REFERENCE_SPAN = 0.5  # standardised: a front without extent still has something to improve
-N_SHARING = 16  # pending trials more, until other candidates are looked at
+N_SHARING = 16  # finished trials that look at the same candidates, if none of them was measured
 POINT_STREAM, WEIGHT_STREAM, CANDIDATE_STREAM = 0x0A5C, 0x0E16, 0x0CA2
 
 
@@ -229,22 +229,24 @@ class ModelProposer:
             point = self._first_free(self._branch(acquisition, rng), acquisition, taken)
             if point is not None:
                 return point
-        watching = self._watching(acquisition, n_pending)
+        watching = self._watching(acquisition, number - n_pending)
         # among many pending trials one suggestion matters less, and many are wanted at a time
         effort = self._effort / (1 + n_pending)
         rows = maximize(self._space, watching, self._pins, effort)
         return self._first_free(rows, acquisition, taken)
 
-    def _watching(self, acquisition: Acquisition, n_pending: int) -> Acquisition:
+    def _watching(self, acquisition: Acquisition, first: int) -> Acquisition:
         """The acquisition that watches the candidates.
 
-        Numbers that are asked for together share them: one more pending trial then costs a fraction of a prediction
-        everywhere.
+        first: the number less the trials that are pending before it. It is the same for all numbers that are asked for
+        together, so they share their candidates: one more pending trial then costs a fraction of a prediction
+        everywhere. It grows with trials that failed, so that they do not keep the study at one set of candidates.
         """
-        block = n_pending // N_SHARING
+        block = first // N_SHARING
         if acquisition.rows is not None and self._block == block:
             return acquisition
-        rng = np.random.default_rng([self._seed % 2**64, self._history.n_finished, block, CANDIDATE_STREAM])
+        n_measured = int(self._history.is_measured.sum())
+        rng = np.random.default_rng([self._seed % 2**64, n_measured, block % 2**64, CANDIDATE_STREAM])
         rows = candidates(self._space, rng, self._centers(), self._pins, self._effort)
         watching = acquisition.watching(rows)
         self._block = block

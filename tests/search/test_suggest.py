@@ -258,11 +258,12 @@ def told_costs(cost: Any) -> list[Record]:
 
 def test_of_points_as_good_the_cheaper_is_tried() -> None:
     def place(sign: int) -> float:
-        points = ask(FLAT, told_costs(lambda p: math.exp(sign * 3 * p["x1"])), count=6).points
+        records = told_costs(lambda p: math.exp(sign * 3 * p["x1"]))
+        points = [point for seed in range(4) for point in ask(FLAT, records, count=6, seed=seed).points]
         return float(np.mean([point.params["x1"] for point in points]))
 
-    assert place(1) < 0.4
-    assert place(-1) > 0.6
+    assert place(1) < 0.42
+    assert place(-1) > 0.58
 
 
 def test_a_cost_that_is_the_same_everywhere_changes_nothing() -> None:
