@@ -28,6 +28,8 @@ RESERVE_SECONDS = 0.1
 FALLBACK_THREADS = 4
 #: Pieces of work on results at one time; one study has one at a time.
 TELL_THREADS = 8
+#: A moment in which no ask and no result came is the end of a wave of them; in seconds, and so is the longest wave.
+MOMENT_SECONDS, WAVE_SECONDS = 0.002, 0.03
 ASKS_AT_ONCE = 64
 TELLS_AT_ONCE = 256
 
@@ -48,7 +50,10 @@ class Desk:
         self.memory = memory
         self.speculation = speculation
         self.asks: Gather[Address, AskCall, Answer | None] = Gather(
-            lambda place, calls: ask(store, place, calls, memory), threads=threads, at_once=ASKS_AT_ONCE
+            lambda place, calls: ask(store, place, calls, memory),
+            threads=threads,
+            at_once=ASKS_AT_ONCE,
+            hold=self._let_results_in,
         )
         self.tells: Gather[Address, Result, Trial] = Gather(self.tell_many, threads=TELL_THREADS, at_once=TELLS_AT_ONCE)
         self.fallbacks = CapacityLimiter(FALLBACK_THREADS)
@@ -67,6 +72,22 @@ class Desk:
         if self.learning is not None:
             self.learning.put(place_of(address))
         return answers
+
+    async def _let_results_in(self, address: Address) -> None:
+        """Before points are computed for several askers: others tell and ask at this moment.
+
+        What they tell makes better points, and a computation for all of them costs less than two for a part each. Where
+        trials take their time the moment is over at once.
+        """
+        if not self.memory.expected.are_missing(address):
+            return
+        ends_at = time.monotonic() + WAVE_SECONDS
+        before = None
+        while (now := (self.asks.n_waiting(address), self.tells.n_waiting(address))) != before:
+            if time.monotonic() > ends_at:
+                return
+            before = now
+            await asyncio.sleep(MOMENT_SECONDS)
 
     async def tell(self, address: Address, result: Result) -> Trial:
         """Raises: what `app.services.tell` raises."""

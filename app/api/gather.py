@@ -9,7 +9,7 @@ Price: what is gathered shares its commit, so a database that fails fails for al
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Sequence
 from contextvars import Context, copy_context
 from typing import Generic, TypeVar
 
@@ -22,12 +22,21 @@ Answer = TypeVar("Answer")
 
 
 class Gather(Generic[Key, Item, Answer]):
-    """One per process and kind of work. `work(key, items)` runs in a thread and answers every item, in order."""
+    """One per process and kind of work. `work(key, items)` runs in a thread and answers every item, in order.
+
+    hold: what several items wait for before their piece of work begins; others may join them meanwhile.
+    """
 
     def __init__(
-        self, work: Callable[[Key, list[Item]], Sequence[Answer | Exception]], *, threads: int, at_once: int
+        self,
+        work: Callable[[Key, list[Item]], Sequence[Answer | Exception]],
+        *,
+        threads: int,
+        at_once: int,
+        hold: Callable[[Key], Awaitable[None]] | None = None,
     ) -> None:
         self.work = work
+        self.hold = hold
         self.limiter = CapacityLimiter(threads)
         self.at_once = at_once
         self.lines: dict[Key, list[tuple[Item, asyncio.Future[Answer], Context]]] = {}
@@ -46,10 +55,17 @@ class Gather(Generic[Key, Item, Answer]):
         task.add_done_callback(self.tasks.discard)
         return future
 
+    def n_waiting(self, key: Key) -> int | None:
+        """How many wait for their piece of work to begin; None, if nobody is served."""
+        line = self.lines.get(key)
+        return None if line is None else len(line)
+
     async def _serve(self, key: Key) -> None:
         """Works through the line, and whoever joins it meanwhile, until it is empty."""
         try:
             while self.lines[key]:
+                if self.hold is not None and len(self.lines[key]) > 1:
+                    await self.hold(key)
                 line = self.lines[key]
                 batch, self.lines[key] = line[: self.at_once], line[self.at_once :]
                 await self._answer(key, batch)
