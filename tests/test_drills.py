@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import pytest
@@ -102,15 +103,11 @@ def test_a_copy_of_a_busy_sqlite_database_is_restored_with_everything_acknowledg
 
 
 def test_a_dump_of_a_busy_postgresql_database_is_restored_with_everything_acknowledged_before_it(
-    postgresql_server: str, migrated_postgresql: Callable[[], str], tmp_path: Path
+    postgresql_server: str, postgresql_admin: Any, migrated_postgresql: Callable[[], str], tmp_path: Path
 ) -> None:
-    import psycopg
-
     here, there = migrated_postgresql(), postgresql_server.format(name="drill_there")
-    with psycopg.connect(postgresql_server.format(name="postgres"), autocommit=True) as admin:
-        admin.execute("CREATE DATABASE drill_there")
-    with psycopg.connect(postgresql_server.format(name="postgres").replace("metatune:", "postgres:")) as admin:
-        (folder,) = admin.execute("SELECT setting FROM pg_config() WHERE name = 'BINDIR'").fetchone() or ("",)
+    postgresql_admin.execute("CREATE DATABASE drill_there OWNER metatune")
+    (folder,) = postgresql_admin.execute("SELECT setting FROM pg_config() WHERE name = 'BINDIR'").fetchone() or ("",)
     binaries = Path(folder)  # of the server's own version, as a dump needs them
     if not (binaries / "pg_dump").exists():
         pytest.skip("this PostgreSQL comes without pg_dump")

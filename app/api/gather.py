@@ -2,7 +2,8 @@
 
 Decision: asks and tells of one study, and the look-ups of keys, are gathered while the piece before is under way.
 Context: each of them locks the same row and waits for the same disk, so sixteen at once would take sixteen turns.
-A call that finds nobody at work starts at once, so a single caller waits for nobody; waiting holds no thread.
+A call that finds nobody at work starts at once, so a single caller waits for nobody; waiting holds no thread. Several
+may be held until others have joined them (see `Desk`).
 Price: what is gathered shares its commit, so a database that fails fails for all of them.
 """
 

@@ -103,8 +103,8 @@ def ask(store: Store, address: Address, calls: Sequence[AskCall], memory: Memory
         needs = foresee(here, unclaimed(calls))
         return ready(here, needs, memory.lines) if needs and is_modelled(here) else draw_ahead(here, needs)
 
-    is_expected = not memory.expected.are_missing(address)
-    answers = _hand_out(store, address, calls, memory, at_once) if is_expected else None
+    are_missing = memory.expected.are_missing(address)
+    answers = None if are_missing else _hand_out(store, address, calls, memory, at_once)
     for _ in range(MAX_COMPUTATIONS):
         if answers is not None:
             return answers

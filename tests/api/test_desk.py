@@ -135,7 +135,7 @@ def test_a_wave_that_does_not_end_is_not_waited_for(desk: Desk, monkeypatch: pyt
     assert n_results > 1
 
 
-def test_one_asker_waits_for_no_wave(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_asker_waits_for_no_wave(desk: Desk) -> None:
     held: list[Address] = []
 
     async def hold(address: Address) -> None:
