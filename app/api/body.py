@@ -6,16 +6,19 @@ in its strings, and whose numbers too large for a double are infinite instead of
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import re
 from collections.abc import Callable, Coroutine
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
 
 from app.api.problems import BadBody
+
+Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
 
 #: Where POST takes a file, as multipart/form-data, up to the size of an artefact.
 UPLOADS: Final = frozenset({"/v1/nas/tables", "/v1/fewshot/datasets"})
@@ -36,9 +39,28 @@ class StrictRequest(Request):
         return self._json
 
 
+class Unusual(Exception):
+    """The framework is to read the request; see `app.api.shortcut`."""
+
+
+Shortcut = Callable[[Request], Coroutine[Any, Any, Response]]
+#: By endpoint, what reads and answers its usual requests; it raises `Unusual` for others, before it has done anything.
+_SHORTCUTS: dict[Callable[..., Any], Shortcut] = {}
+
+
+def with_shortcut(shortcut: Shortcut) -> Callable[[Endpoint], Endpoint]:
+    """Stands between the route and its endpoint."""
+
+    def note(endpoint: Endpoint) -> Endpoint:
+        _SHORTCUTS[endpoint] = shortcut
+        return endpoint
+
+    return note
+
+
 class StrictRoute(APIRoute):
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        handle = super().get_route_handler()
+        handle, shortcut = super().get_route_handler(), _SHORTCUTS.get(self.endpoint)
 
         async def strict(request: Request) -> Response:
             request = StrictRequest(request.scope, request.receive)
@@ -50,6 +72,9 @@ class StrictRoute(APIRoute):
                     _check_form(request)
                 else:
                     await _check_content_type(request)
+            if shortcut is not None:
+                with contextlib.suppress(Unusual):
+                    return await shortcut(request)
             return await handle(request)
 
         return strict

@@ -10,9 +10,11 @@ from fastapi import Request, Response
 from fastapi.responses import PlainTextResponse
 from pydantic import ConfigDict, Field, ValidationError, model_validator
 
+from app.api.body import with_shortcut
 from app.api.dependencies import AddressDep, Number, OnceDep, StoreDep, router_of
 from app.api.desk import Desk
 from app.api.problems import Problem, field_error, problem_body
+from app.api.shortcut import answer_to, usual_address, usual_body, usual_number, usual_once
 from app.api.trials import Nothing, Scalar, Told, TrialOut, with_uid
 from app.api.wire import Answer, Body, Lease, Measured, Metadata, Time, Uid, Word
 from app.db import studies
@@ -79,12 +81,18 @@ PLAIN = {
 }
 
 
+async def _ask(request: Request) -> Response:
+    address, body = usual_address(request), await usual_body(request, Ask, default=Ask())
+    return answer_to(await ask_for_trials(request, address, await usual_once(request), body))
+
+
 @router.post(
     "/ask",
     summary="Ask for the next configurations",
     responses={200: {"content": PLAIN}, 406: {"model": Problem}},
     response_model=AskedOut,
 )
+@with_shortcut(_ask)
 async def ask_for_trials(
     request: Request, address: AddressDep, once: OnceDep, body: Ask | None = None
 ) -> AskedOut | Response:
@@ -197,7 +205,13 @@ class Tell(Told):
         )
 
 
+async def _tell(request: Request) -> Response:
+    address, number = usual_address(request), usual_number(request)
+    return answer_to(await tell_trial(request, address, number, await usual_body(request, Tell)))
+
+
 @router.post("/trials/{number}/tell", summary="Tell how a trial ended")
+@with_shortcut(_tell)
 async def tell_trial(request: Request, address: AddressDep, number: Number, body: Tell) -> TrialOut:
     """Idempotent: the same result again is 200, another 409 `trial-finished-differently`, and the first stands.
 
