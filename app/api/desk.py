@@ -28,7 +28,7 @@ RESERVE_SECONDS = 0.1
 FALLBACK_THREADS = 4
 #: Pieces of work on results at one time; one study has one at a time.
 TELL_THREADS = 8
-#: A moment in which no ask and no result came is the end of a wave of them; in seconds, and so is the longest wave.
+#: A moment without another ask, and with no result under way, is the end of a wave of them; both in seconds.
 MOMENT_SECONDS, WAVE_SECONDS = 0.002, 0.03
 ASKS_AT_ONCE = 64
 TELLS_AT_ONCE = 256
@@ -76,17 +76,20 @@ class Desk:
     async def _let_results_in(self, address: Address) -> None:
         """Before points are computed for several askers: others tell and ask at this moment.
 
-        What they tell makes better points, and a computation for all of them costs less than two for a part each. Where
-        trials take their time the moment is over at once.
+        What they tell makes better points, and a computation for all of them costs less than two for a part each. One
+        asker waits for nobody, unless there were several the last time.
         """
-        if not self.memory.expected.are_missing(address):
+        n_before, n_asks = self.memory.expected.n_askers(address), self.asks.n_waiting(address) or 0
+        if not n_before or max(n_before, n_asks) < 2:
             return
-        ends_at = time.monotonic() + WAVE_SECONDS
-        before = None
-        while (now := (self.asks.n_waiting(address), self.tells.n_waiting(address))) != before:
-            if time.monotonic() > ends_at:
+        began = due = time.monotonic()
+        before: int | None = None
+        while (now := time.monotonic()) < began + WAVE_SECONDS:
+            n_asks = self.asks.n_waiting(address) or 0
+            is_calm = n_asks == before and self.tells.n_waiting(address) is None
+            if is_calm and now < due + MOMENT_SECONDS:  # later, this loop itself was busy, and could hear nobody
                 return
-            before = now
+            before, due = n_asks, now + MOMENT_SECONDS
             await asyncio.sleep(MOMENT_SECONDS)
 
     async def tell(self, address: Address, result: Result) -> Trial:

@@ -2,8 +2,8 @@
 
 Decision: asks and tells of one study, and the look-ups of keys, are gathered while the piece before is under way.
 Context: each of them locks the same row and waits for the same disk, so sixteen at once would take sixteen turns.
-A call that finds nobody at work starts at once, so a single caller waits for nobody; waiting holds no thread. Several
-may be held until others have joined them (see `Desk`).
+A call that finds nobody at work starts at once, so a single caller waits for nobody; waiting holds no thread. Those
+that others are about to join may be held (see `Desk`).
 Price: what is gathered shares its commit, so a database that fails fails for all of them.
 """
 
@@ -25,7 +25,7 @@ Answer = TypeVar("Answer")
 class Gather(Generic[Key, Item, Answer]):
     """One per process and kind of work. `work(key, items)` runs in a thread and answers every item, in order.
 
-    hold: what several items wait for before their piece of work begins; others may join them meanwhile.
+    hold: what items wait for before their piece of work begins; others may join them meanwhile.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class Gather(Generic[Key, Item, Answer]):
         """Works through the line, and whoever joins it meanwhile, until it is empty."""
         try:
             while self.lines[key]:
-                if self.hold is not None and len(self.lines[key]) > 1:
+                if self.hold is not None:
                     await self.hold(key)
                 line = self.lines[key]
                 batch, self.lines[key] = line[: self.at_once], line[self.at_once :]

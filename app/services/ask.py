@@ -111,7 +111,7 @@ def ask(store: Store, address: Address, calls: Sequence[AskCall], memory: Memory
         while (found := computed(store, address, calls, memory)) is None:
             settle(store, address, memory)
         here, plan = found
-        memory.expected.note(address, missing=bool(plan.fresh) and is_modelled(here))
+        memory.expected.note(address, len(calls) if plan.fresh and is_modelled(here) else 0)
         if all(call.is_claimed for call in calls):  # every deadline passed meanwhile
             memory.spare.keep(here, [planned.suggestion for planned in plan.fresh.values() if not planned.fixed])
             return [None] * len(calls)

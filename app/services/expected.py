@@ -19,20 +19,24 @@ class Expected:
     """Threads may share it."""
 
     def __init__(self) -> None:
-        self._missing: OrderedDict[Address, None] = OrderedDict()
+        self._askers: OrderedDict[Address, int] = OrderedDict()
         self._lock = threading.Lock()
 
     def are_missing(self, address: Address) -> bool:
-        with self._lock:
-            return address in self._missing
+        return self.n_askers(address) > 0
 
-    def note(self, address: Address, *, missing: bool) -> None:
-        """missing: the study's last ask had to compute its points; else some were prepared, or need no model."""
+    def n_askers(self, address: Address) -> int:
+        """How many the study's last computation was for; 0, if its points are there, or may be."""
         with self._lock:
-            if missing:
-                self._missing[address] = None
-                self._missing.move_to_end(address)
+            return self._askers.get(address, 0)
+
+    def note(self, address: Address, n_askers: int) -> None:
+        """n_askers: for so many the study's last ask had to compute; 0, if points were prepared, or need no model."""
+        with self._lock:
+            if n_askers:
+                self._askers[address] = n_askers
+                self._askers.move_to_end(address)
             else:
-                self._missing.pop(address, None)
-            while len(self._missing) > STUDIES_KEPT:
-                self._missing.popitem(last=False)
+                self._askers.pop(address, None)
+            while len(self._askers) > STUDIES_KEPT:
+                self._askers.popitem(last=False)

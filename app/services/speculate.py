@@ -43,7 +43,7 @@ def speculate(store: Store, address: Address, memory: Memory) -> None:
             news = memory.histories.news(here)
         history = memory.histories.grown(here, news)
     line_of(here, history, memory.lines, lending().prior).points(here.study.next_number, 1, speculated=True)
-    memory.expected.note(address, missing=False)
+    memory.expected.note(address, 0)
 
 
 class Speculation:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,8 +15,6 @@ from app.api.desk import Desk
 from app.api.gather import Gather
 from app.db.session import Store
 from app.db.studies import Address
-from app.measurement import Result
-from app.services.ask import AskCall
 from app.services.memory import Memory
 
 PLACE = Address(1, "study")
@@ -58,7 +57,7 @@ def test_what_comes_during_a_piece_of_work_is_the_next_one() -> None:
     assert asyncio.run(main()) == [[0], [1, 2, 3], [4, 5]]
 
 
-def test_several_are_held_and_joined_by_others_and_one_alone_is_not() -> None:
+def test_what_is_held_is_joined_by_others() -> None:
     async def main() -> tuple[list[list[Any]], list[str]]:
         work, held, go_on = Work(), [], asyncio.Event()
 
@@ -67,16 +66,15 @@ def test_several_are_held_and_joined_by_others_and_one_alone_is_not() -> None:
             await go_on.wait()
 
         gather: Gather[str, int, int] = Gather(work, threads=2, at_once=10, hold=hold)
-        await settled(gather.submit("alone", 0))
-        several = [gather.submit("a", number) for number in range(2)]
+        calls = [gather.submit("a", 0)]
         while not held:
             await asyncio.sleep(0.001)
-        several.append(gather.submit("a", 2))
+        calls += [gather.submit("a", number) for number in (1, 2)]
         go_on.set()
-        await settled(*several)
+        await settled(*calls)
         return work.batches, held
 
-    assert asyncio.run(main()) == ([[0], [0, 1, 2]], ["a"])
+    assert asyncio.run(main()) == ([[0, 1, 2]], ["a"])
 
 
 @pytest.fixture
@@ -84,72 +82,74 @@ def desk(store: Store) -> Desk:
     return Desk(store, 2, Memory())
 
 
-def test_points_for_several_are_computed_once_no_more_results_come(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The moments are counted, not timed: in each of the first three another result comes."""
-    moments: list[float] = []
-    sleep = asyncio.sleep
+class Moments:
+    """A clock that goes on while somebody sleeps, and what is met whenever the desk looks.
 
-    async def moment(seconds: float) -> None:
-        moments.append(seconds)
-        if len(moments) <= 3:
-            desk.tells.submit(PLACE, Result(number=len(moments)))
-        await sleep(0)
+    asks, results: how many wait, look by look, the last for ever.  late: by so much each sleep is too long.
+    """
 
-    async def main() -> None:
-        answers = Work()
-        answers.may_go_on.clear()
-        desk.tells.work = answers
-        monkeypatch.setattr(asyncio, "sleep", moment)
-        await desk._let_results_in(PLACE)
-        assert moments == []  # its points may be there already
-        desk.memory.expected.note(PLACE, missing=True)
-        await desk._let_results_in(PLACE)
-        answers.may_go_on.set()
+    def __init__(
+        self, desk: Desk, monkeypatch: pytest.MonkeyPatch, asks: list[int], results: list[int | None], late: list[float]
+    ) -> None:
+        self.desk, self.n_slept, self.seconds, self.late = desk, 0, 0.0, late
+        monkeypatch.setattr("app.api.desk.time", SimpleNamespace(monotonic=lambda: self.seconds))
+        monkeypatch.setattr("app.api.desk.asyncio", SimpleNamespace(sleep=self.sleep))
+        monkeypatch.setattr(desk.asks, "n_waiting", lambda _: asks[min(self.n_slept, len(asks) - 1)])
+        monkeypatch.setattr(desk.tells, "n_waiting", lambda _: results[min(self.n_slept, len(results) - 1)])
 
-    asyncio.run(main())
-    assert 3 < len(moments) <= 6
-    assert set(moments) == {desks.MOMENT_SECONDS}
+    async def sleep(self, seconds: float) -> None:
+        late = self.late[self.n_slept] if self.n_slept < len(self.late) else 0.0
+        self.seconds = round(self.seconds + seconds + late, 9)
+        self.n_slept += 1
 
-
-def test_a_wave_that_does_not_end_is_not_waited_for(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    n_results = 0
-
-    async def main() -> None:
-        sleep = asyncio.sleep
-        work = Work()
-        work.may_go_on.clear()
-        desk.tells.work = work
-
-        async def moment(seconds: float) -> None:
-            nonlocal n_results
-            n_results += 1
-            desk.tells.submit(PLACE, Result(number=n_results))
-            await sleep(seconds)
-
-        desk.memory.expected.note(PLACE, missing=True)
-        monkeypatch.setattr(asyncio, "sleep", moment)
-        await desk._let_results_in(PLACE)  # or the test would never end
-        work.may_go_on.set()
-
-    asyncio.run(main())
-    assert n_results > 1
+    def waited_for(self) -> int:
+        """How many moments the points are waited for."""
+        self.n_slept, self.seconds = 0, 0.0
+        asyncio.run(self.desk._let_results_in(PLACE))
+        return self.n_slept
 
 
-def test_one_asker_waits_for_no_wave(desk: Desk) -> None:
-    held: list[Address] = []
+MOST = int(desks.WAVE_SECONDS / desks.MOMENT_SECONDS + 0.5)
 
-    async def hold(address: Address) -> None:
-        held.append(address)
 
-    desk.asks.hold = hold
-    desk.asks.work = lambda _, calls: [RuntimeError(str(len(calls)))] * len(calls)
+@pytest.mark.parametrize(
+    ("asks", "results", "late", "n_moments"),
+    [
+        ([2], [None], [], 1),
+        ([1, 2, 3, 3], [None], [], 3),
+        ([2], [4, 0, 0, None], [], 3),
+        ([2], [None], [2 * desks.MOMENT_SECONDS, 0.0], 2),
+        ([2], [0], [], MOST),
+        (list(range(2, 100)), [None], [], MOST),
+        ([2], [None], [10 * desks.WAVE_SECONDS], 1),
+    ],
+    ids=[
+        "nobody-comes",
+        "others-ask",
+        "results-under-way",
+        "the-process-was-busy",
+        "no-end-of-results",
+        "nor-asks",
+        "late",
+    ],
+)
+def test_points_for_several_are_computed_once_no_more_results_come(
+    desk: Desk,
+    monkeypatch: pytest.MonkeyPatch,
+    asks: list[int],
+    results: list[int | None],
+    late: list[float],
+    n_moments: int,
+) -> None:
+    moments = Moments(desk, monkeypatch, asks, results, late)
+    assert moments.waited_for() == 0  # its points may be there already
+    desk.memory.expected.note(PLACE, 2)
+    assert moments.waited_for() == n_moments
 
-    async def main() -> list[str]:
-        said = []
-        for n in (1, 3):
-            answers = [desk.asks.submit(PLACE, AskCall()) for _ in range(n)]
-            said += [str(answer) for answer in await asyncio.gather(*answers, return_exceptions=True)]
-        return said
 
-    assert asyncio.run(main()) == ["1", "3", "3", "3"]
-    assert held == [PLACE]
+def test_one_asker_waits_for_no_wave_unless_there_were_several(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    moments = Moments(desk, monkeypatch, [1], [None], [])
+    desk.memory.expected.note(PLACE, 1)
+    assert moments.waited_for() == 0
+    desk.memory.expected.note(PLACE, 16)
+    assert moments.waited_for() == 1

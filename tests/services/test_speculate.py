@@ -204,7 +204,7 @@ def test_a_study_without_a_model_under_an_old_name_is_looked_at_again(api: Api, 
 def test_of_many_studies_without_points_the_oldest_are_forgotten() -> None:
     expected = Expected()
     for k in range(STUDIES_KEPT + 1):
-        expected.note(Address(1, str(k)), missing=True)
+        expected.note(Address(1, str(k)), 1)
     assert not expected.are_missing(Address(1, "0"))
     assert expected.are_missing(Address(1, "1"))
 
