@@ -76,8 +76,8 @@ class Desk:
     async def _let_results_in(self, address: Address) -> None:
         """Before points are computed for several askers: others tell and ask at this moment.
 
-        What they tell makes better points, and a computation for all of them costs less than two for a part each. One
-        asker waits for nobody, unless there were several the last time.
+        What they tell makes better points, and a computation for all of them costs less than two for a part each. As
+        many as the last time wait for no others, and one waits for nobody unless there were several.
         """
         n_before, n_asks = self.memory.expected.n_askers(address), self.asks.n_waiting(address) or 0
         if not n_before or max(n_before, n_asks) < 2:
@@ -86,8 +86,9 @@ class Desk:
         before: int | None = None
         while (now := time.monotonic()) < began + WAVE_SECONDS:
             n_asks = self.asks.n_waiting(address) or 0
-            is_calm = n_asks == before and self.tells.n_waiting(address) is None
-            if is_calm and now < due + MOMENT_SECONDS:  # later, this loop itself was busy, and could hear nobody
+            is_heard = now < due + MOMENT_SECONDS  # later, this loop itself was busy, and could hear nobody
+            is_calm = n_asks >= n_before or (n_asks == before and is_heard)
+            if is_calm and self.tells.n_waiting(address) is None:
                 return
             before, due = n_asks, now + MOMENT_SECONDS
             await asyncio.sleep(MOMENT_SECONDS)

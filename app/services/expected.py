@@ -26,15 +26,18 @@ class Expected:
         return self.n_askers(address) > 0
 
     def n_askers(self, address: Address) -> int:
-        """How many the study's last computation was for; 0, if its points are there, or may be."""
+        """How many the study's last computations were for; 0, if its points are there, or may be."""
         with self._lock:
             return self._askers.get(address, 0)
 
     def note(self, address: Address, n_askers: int) -> None:
-        """n_askers: for so many the study's last ask had to compute; 0, if points were prepared, or need no model."""
+        """n_askers: for so many the study's last ask had to compute; 0, if points were prepared, or need no model.
+
+        Of several the number falls by one at a time, so that one who came too late does not part the others.
+        """
         with self._lock:
             if n_askers:
-                self._askers[address] = n_askers
+                self._askers[address] = max(n_askers, self._askers.get(address, 0) - 1)
                 self._askers.move_to_end(address)
             else:
                 self._askers.pop(address, None)

@@ -113,17 +113,24 @@ MOST = int(desks.WAVE_SECONDS / desks.MOMENT_SECONDS + 0.5)
 
 
 @pytest.mark.parametrize(
-    ("asks", "results", "late", "n_moments"),
+    ("n_before", "asks", "results", "late", "n_moments"),
     [
-        ([2], [None], [], 1),
-        ([1, 2, 3, 3], [None], [], 3),
-        ([2], [4, 0, 0, None], [], 3),
-        ([2], [None], [2 * desks.MOMENT_SECONDS, 0.0], 2),
-        ([2], [0], [], MOST),
-        (list(range(2, 100)), [None], [], MOST),
-        ([2], [None], [10 * desks.WAVE_SECONDS], 1),
+        (1, [1], [None], [], 0),
+        (16, [1], [None], [], 1),
+        (16, [2], [None], [], 1),
+        (16, [1, 2, 3, 3], [None], [], 3),
+        (16, [2], [4, 0, 0, None], [], 3),
+        (16, [2], [None], [2 * desks.MOMENT_SECONDS, 0.0], 2),
+        (16, [2], [0], [], MOST),
+        (200, list(range(2, 100)), [None], [], MOST),
+        (16, [2], [None], [10 * desks.WAVE_SECONDS], 1),
+        (4, [2, 3, 4], [None], [], 2),
+        (4, [5], [None], [], 0),
+        (4, [4], [0, None], [], 1),
     ],
     ids=[
+        "one-as-the-last-time",
+        "one-of-many",
         "nobody-comes",
         "others-ask",
         "results-under-way",
@@ -131,11 +138,15 @@ MOST = int(desks.WAVE_SECONDS / desks.MOMENT_SECONDS + 0.5)
         "no-end-of-results",
         "nor-asks",
         "late",
+        "all-are-there",
+        "more-than-the-last-time",
+        "all-are-there-but-a-result",
     ],
 )
 def test_points_for_several_are_computed_once_no_more_results_come(
     desk: Desk,
     monkeypatch: pytest.MonkeyPatch,
+    n_before: int,
     asks: list[int],
     results: list[int | None],
     late: list[float],
@@ -143,13 +154,5 @@ def test_points_for_several_are_computed_once_no_more_results_come(
 ) -> None:
     moments = Moments(desk, monkeypatch, asks, results, late)
     assert moments.waited_for() == 0  # its points may be there already
-    desk.memory.expected.note(PLACE, 2)
+    desk.memory.expected.note(PLACE, n_before)
     assert moments.waited_for() == n_moments
-
-
-def test_one_asker_waits_for_no_wave_unless_there_were_several(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    moments = Moments(desk, monkeypatch, [1], [None], [])
-    desk.memory.expected.note(PLACE, 1)
-    assert moments.waited_for() == 0
-    desk.memory.expected.note(PLACE, 16)
-    assert moments.waited_for() == 1

@@ -209,6 +209,15 @@ def test_of_many_studies_without_points_the_oldest_are_forgotten() -> None:
     assert expected.are_missing(Address(1, "1"))
 
 
+def test_who_came_too_late_does_not_part_the_others() -> None:
+    expected, place = Expected(), Address(1, "study")
+    numbers = []
+    for n in (1, 4, 1, 1, 6, 5, 1, 0, 1):
+        expected.note(place, n)
+        numbers.append(expected.n_askers(place))
+    assert numbers == [1, 4, 3, 2, 6, 5, 4, 0, 1]
+
+
 @pytest.mark.parametrize(
     ("definition", "change"),
     [
