@@ -99,7 +99,8 @@ class ModelProposer:
                 return self._without_past(number, taken, batch)
         n_measured = int(history.is_measured.sum())
         n_informed = n_measured + int(history.where("infeasible").sum()) + len(pending)
-        if n_informed < n_initial(self._space) or n_measured < 2:
+        is_heard = self._prior is not None and self._prior.is_heard(history)
+        if (n_informed < n_initial(self._space) and not is_heard) or n_measured < 2:
             return self._first(number, taken)
         try:
             acquisition = self._acquisition(number, pending)

@@ -5,7 +5,7 @@ study does, and those count more in what is chosen next. Each trial that was exp
 is better speaks against the past; once these are the more, nothing further is taken from it, and the study begins with
 space-filling points as if it had no past. So that there is something to tell it by, trials 4, 8 and 10 do not come
 from the past. Several sources contradict one another where one of them is wrong, and their items tell who; a single
-one is put to the test by the second trial instead of the fourth.
+one is put to the test by the second trial instead of the fourth, and with two results the model speaks for it.
 """
 
 from __future__ import annotations

@@ -44,7 +44,8 @@ class Prior:
         self, history: History, position: int, taken: Callable[[str], bool], fixed: Mapping[str, Value] | None
     ) -> Suggestion | None:
         """The portfolio's configuration for the trial at that position of the study; the objectives take turns."""
-        if self.is_silent or not self._portfolios or position > LAST_POSITION or self.stands_back(position):
+        is_over = position > LAST_POSITION or self.stands_back(position) or self.is_heard(history)
+        if self.is_silent or not self._portfolios or is_over:
             return None
         portfolio = self._portfolios[position % len(self._portfolios)]
         rows = portfolio.items(history)
@@ -61,6 +62,17 @@ class Prior:
         """Whether the trial at that position is to owe the past nothing."""
         is_single = any(len(past.sources) == 1 for past in self.pasts if past is not None)
         return position in (TESTING_POSITIONS if is_single else OWN_POSITIONS)
+
+    def is_heard(self, history: History) -> bool:
+        """Whether the model speaks with the past from two results on, instead of portfolio and space-filling points.
+
+        So it is with one source that did not disappoint: its portfolio is a list of its best, and what it says together
+        with the results is more. Items of several complement one another, see docs/decisions/memory.md.
+        """
+        if self.is_silent or int(history.is_measured.sum()) < 2:
+            return False
+        is_single = all(past is not None and len(past.sources) == 1 for past in self.pasts)
+        return is_single and not any(portfolio.disappoints(history) for portfolio in self._portfolios)
 
     def n_own(self, history: History) -> int | None:
         """After a disappointment, how many finished trials count as the study's own start; None without one.

@@ -58,8 +58,9 @@ def test_a_new_study_starts_where_a_past_one_ended_and_shows_it(api: Api) -> Non
     assert before["knowledge_version"] == 0
     assert [(s["study"], s["is_taken"]) for s in before["sources"]] == [("first", True)]
     trials = run(api, 10)
-    assert [t["origin"]["source"] for t in trials[:4]] == ["warm_start", "sobol", "warm_start", "warm_start"]
-    assert [t["origin"]["prior_weight"] for t in trials[:4]] == [1.0, 0.0, 1.0, 1.0]
+    assert [t["origin"]["source"] for t in trials[:4]] == ["warm_start", "sobol", "gp", "gp"]
+    assert [t["origin"]["prior_weight"] for t in trials[:2]] == [1.0, 0.0]
+    assert all(0 < t["origin"]["prior_weight"] <= 1 for t in trials[2:4])
     assert sum(t["origin"]["prior_weight"] == 0 for t in trials) >= 3
     assert min(loss(t["params"]) for t in trials[:3]) < 0.15
     after = prior(api)
@@ -69,7 +70,7 @@ def test_a_new_study_starts_where_a_past_one_ended_and_shows_it(api: Api) -> Non
     assert source["weight"]["value"] > 0.1
     assert source["agreement"]["value"] > 0.5
     assert source["matched"] == {"lr": "lr", "depth": "depth", "kind": "kind"}
-    assert [step["source"] for step in after["course"]][:3] == ["warm_start", "sobol", "warm_start"]
+    assert [step["source"] for step in after["course"]][:3] == ["warm_start", "sobol", "gp"]
     assert 0 <= after["portfolio"][0]["expected_quantile"]["value"] < 0.3
 
 
@@ -209,7 +210,7 @@ def test_an_unknown_name_is_refused_and_a_new_choice_holds_from_the_next_ask(api
     assert api.patch(warm_start="off")["warm_start"] == "off"
     assert run(api, 1)[0]["origin"]["source"] != "warm_start"
     assert api.patch(warm_start=["first"])["warm_start"] == ["first"]
-    assert run(api, 1)[0]["origin"]["source"] == "warm_start"
+    assert run(api, 1)[0]["origin"]["prior_weight"] > 0
     copied = api.call("POST", f"{api.base}/copy", {"name": "copied"}, status=201)
     assert copied["warm_start"] == ["first"]
 

@@ -317,10 +317,17 @@ def test_a_batch_takes_the_next_items_and_equals_asks_in_a_row() -> None:
 
 def test_a_single_source_is_put_to_the_test_by_the_second_trial() -> None:
     points, _ = run(Prior((past(lesson()),)), 10)
-    assert [point.source for point in points[:5]] == ["warm_start", "sobol", "warm_start", "warm_start", "warm_start"]
+    assert [point.source for point in points[:5]] == ["warm_start", "sobol", "gp", "gp", "gp"]
+    assert all(point.prior_weight > 0.0 for point in points[2:5])
     assert sum(point.prior_weight == 0.0 for point in points) >= 3
     misled, _ = run(Prior((past(lesson(f=lambda p: -loss(p))),)), 10)
     assert [point.source for point in misled[:6]] == ["warm_start"] + ["sobol"] * 4 + ["gp"]
+
+
+def test_asks_that_cannot_wait_for_results_get_the_single_source_s_items() -> None:
+    prior = Prior((past(lesson()),))
+    found = suggest(SPACE, GOAL, History.of(SPACE, GOAL, []), count=4, seed=0, first_number=1, prior=prior).points
+    assert [point.source for point in found] == ["warm_start", "sobol", "warm_start", "warm_start"]
 
 
 def test_a_past_that_is_believed_spares_the_draws_of_the_choices() -> None:
