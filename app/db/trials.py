@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Literal, cast
 
-from sqlalchemy import ColumnElement, and_, bindparam, case, event, func, or_, select
+from sqlalchemy import ColumnElement, and_, bindparam, case, event, func, or_, select, text
 from sqlalchemy.orm import Session
 
 from app.db.session import database_now, most
@@ -27,9 +27,22 @@ GIVEN_BACK, ENQUEUED = 0, 1
 
 Order = Literal["number", "value", "-value"]
 
+_IDS = "reserved trial ids"
+_NEXT_IDS = text("SELECT nextval(pg_get_serial_sequence('trials', 'id')) FROM generate_series(1, :n)")
+
 
 def is_full(here: OpenStudy) -> bool:
     return here.study.next_number > most(here.session).trials_per_study
+
+
+def reserve_ids(here: OpenStudy, n: int) -> None:
+    """For the next n new trials of the transaction, on PostgreSQL, where rows with ids go as one prepared statement.
+
+    Else their ids come back from a statement of n times all columns, whose text the driver has to read every time.
+    """
+    session = here.session
+    if n > 1 and session.get_bind().dialect.name == "postgresql":
+        session.info[_IDS] = list(session.scalars(_NEXT_IDS, {"n": n}))[::-1]
 
 
 def make(
@@ -49,6 +62,9 @@ def make(
             f"study {here.study.name!r} holds {most(here.session).trials_per_study} trials, which is the most that "
             "this server takes; go on in another one, or raise METATUNE_MAX_TRIALS_PER_STUDY"
         )
+    reserved: list[int] | None = here.session.info.get(_IDS)
+    if reserved:
+        fields["id"] = reserved.pop()
     trial = Trial(
         study_id=here.study.id,
         number=here.study.next_number,

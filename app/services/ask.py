@@ -191,6 +191,7 @@ class Hand:
         self.spare = spare
         planned = [point.key for point in plan.fresh.values()]
         self.looked_up = dict.fromkeys(planned, False) | dict.fromkeys(trials.taken_among(here, planned), True)
+        trials.reserve_ids(here, len(planned))
         self.picked: set[str] = set()
         #: New trials whose points were planned for them.
         self.n_planned = 0

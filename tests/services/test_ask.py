@@ -6,10 +6,12 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from sqlalchemy import event, select
 
 from app.db import idempotency, keys
 from app.db.session import EVERY_PROJECT, Store
 from app.db.studies import Address
+from app.db.tables import Trial
 from app.errors import StudyNotFound
 from app.services import ask as module
 from app.services.ask import AskCall, Asked, ask
@@ -127,3 +129,22 @@ def test_a_wrong_call_among_several_hurts_no_other(store: Store, place: Address)
 def test_a_study_that_is_not_there_is_said_to_all(store: Store, place: Address) -> None:
     with pytest.raises(StudyNotFound):
         ask(store, Address(place.project_id, "nobody"), [AskCall()])
+
+
+def test_trials_that_are_made_together_have_ids_in_order_and_go_as_one_statement(store: Store, place: Address) -> None:
+    statements: list[str] = []
+
+    def noting(_: Any, __: Any, statement: str, *rest: Any) -> None:
+        if statement.startswith("INSERT INTO trials"):
+            statements.append(statement)
+
+    event.listen(store.engine, "before_cursor_execute", noting)
+    answered(store, place, *(AskCall() for _ in range(5)))
+    if not store.is_sqlite:
+        assert len(statements) == 1
+        assert "RETURNING" not in statements[0]
+    answered(store, place, AskCall())  # alone, it gets the id after theirs
+    with store.read(EVERY_PROJECT) as session:
+        ids = session.scalars(select(Trial.id).order_by(Trial.number)).all()
+    assert len(ids) == 14
+    assert sorted(set(ids)) == list(ids)
