@@ -28,6 +28,7 @@ from app.api.wire import (
 )
 from app.db import studies, trials
 from app.db.reclaim import reading, reclaim
+from app.db.records import records_of
 from app.db.studies import Address, OpenStudy
 from app.db.tables import Study
 from app.definition import Direction, algorithm_json, pruning_json
@@ -395,7 +396,7 @@ def get_best(
             raise NoResultYet(f"study {address.name!r} has no complete, feasible trial yet")
         if by == "value":
             return TrialOut.of(best)
-        candidates, records = trials.measured(here), trials.records(here)
+        candidates, records = trials.measured(here), records_of(here)
         definition = here.definition
     if not candidates:
         raise NoResultYet(f"study {address.name!r} has no complete, feasible trial in its current space yet")

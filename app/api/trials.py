@@ -29,6 +29,7 @@ from app.api.wire import (
 )
 from app.db import trials
 from app.db.reclaim import reading
+from app.db.reports import reports_of
 from app.db.studies import Address
 from app.db.tables import Report, Trial
 from app.errors import FieldError, Invalid, InvalidMeasurement
@@ -158,7 +159,7 @@ def list_trials(
 def get_trial(address: AddressDep, number: Number, store: StoreDep) -> TrialOut:
     with reading(store, address) as here:
         trial = trials.get(here, number)
-        return TrialOut.of(trial, reports=trials.reports_of(here.session, trial))
+        return TrialOut.of(trial, reports=reports_of(here.session, trial))
 
 
 # --- bringing trials along --------------------------------------------------------------------------------------

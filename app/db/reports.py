@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 from sqlalchemy import func, select, update
+from sqlalchemy.orm import Session
 
 from app.db import rungs
 from app.db.studies import OpenStudy
 from app.db.tables import Report, Trial
-from app.db.trials import reports_of
 from app.search.constraints import Array
 from app.search.pruning import without_ties
 from app.search.rungs import COMPARED, Standing, rank
@@ -25,6 +25,17 @@ from app.search.rungs import COMPARED, Standing, rank
 NEWEST = 200
 #: A curve is fitted to its first and its latest reports: enough of either to see its shape.
 FIRST, LATEST = 32, 96
+
+
+def reports_of(session: Session, trial: Trial) -> list[Report]:
+    """By step; of a step reported in several attempts the latest one."""
+    rows = session.scalars(select(Report).where(Report.trial_id == trial.id).order_by(Report.step, Report.attempt))
+    return list({report.step: report for report in rows}.values())
+
+
+def report_at(session: Session, trial: Trial, step: int) -> Report | None:
+    """Of the attempt that is under way."""
+    return session.get(Report, (trial.id, trial.attempt, step))
 
 
 def keep(here: OpenStudy, trial: Trial, step: int, told: Mapping[str, Any]) -> None:

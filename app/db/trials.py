@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import secrets
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 from sqlalchemy import ColumnElement, and_, bindparam, case, event, func, or_, select, text
 from sqlalchemy.orm import Session
 
 from app.db.session import database_now, most
 from app.db.studies import OpenStudy
-from app.db.tables import Report, RungValue, Study, Trial
+from app.db.tables import Study, Trial
 from app.definition import Definition
 from app.errors import LeaseLost, LimitReached, TrialNotFound, TrialRemoved
 from app.figures import EXPIRIES
-from app.lifecycle import FINISHED, TrialState
+from app.lifecycle import TrialState
 from app.measurement import Verdict
-from app.search.history import Record, State
 from app.search.suggest import Suggestion
 
 #: The order in which waiting trials are handed out: those that were running once go first.
@@ -27,7 +26,6 @@ GIVEN_BACK, ENQUEUED = 0, 1
 
 Order = Literal["number", "value", "-value"]
 
-_IDS = "reserved trial ids"
 _NEXT_IDS = text("SELECT nextval(pg_get_serial_sequence('trials', 'id')) FROM generate_series(1, :n)")
 
 
@@ -35,14 +33,16 @@ def is_full(here: OpenStudy) -> bool:
     return here.study.next_number > most(here.session).trials_per_study
 
 
-def reserve_ids(here: OpenStudy, n: int) -> None:
-    """For the next n new trials of the transaction, on PostgreSQL, where rows with ids go as one prepared statement.
+def reserved_ids(here: OpenStudy, n: int) -> Iterator[int]:
+    """For n new rows, on PostgreSQL, where rows that bring their ids go as one prepared statement; elsewhere none.
 
-    Else their ids come back from a statement of n times all columns, whose text the driver has to read every time.
+    Else their ids come back from a statement of n times all columns, whose text the driver has to read every time. An
+    id that is left over leaves a gap, which means nothing.
     """
     session = here.session
-    if n > 1 and session.get_bind().dialect.name == "postgresql":
-        session.info[_IDS] = list(session.scalars(_NEXT_IDS, {"n": n}))[::-1]
+    if n < 2 or session.get_bind().dialect.name != "postgresql":
+        return iter(())
+    return iter(session.scalars(_NEXT_IDS, {"n": n}).all())
 
 
 def make(
@@ -62,9 +62,6 @@ def make(
             f"study {here.study.name!r} holds {most(here.session).trials_per_study} trials, which is the most that "
             "this server takes; go on in another one, or raise METATUNE_MAX_TRIALS_PER_STUDY"
         )
-    reserved: list[int] | None = here.session.info.get(_IDS)
-    if reserved:
-        fields["id"] = reserved.pop()
     trial = Trial(
         study_id=here.study.id,
         number=here.study.next_number,
@@ -334,98 +331,6 @@ def live_counts(session: Session) -> dict[str, int]:
     return dict(zip(LIVE, map(int, row), strict=True))
 
 
-# --- what the model learns from ---------------------------------------------------------------------------------
-
-
-#: One number for every objective.
-Values = tuple[float, ...]
-
-_LEARNED_FROM = (
-    Trial.id,
-    Trial.number,
-    Trial.params,
-    Trial.state,
-    Trial.values,
-    Trial.noise,
-    Trial.cost,
-    Trial.attempt,
-    Trial.last_values,
-    Trial.is_partial,
-)
-
-
-def records(here: OpenStudy) -> list[Record]:
-    """Finished and pending trials, by number; a `pruned` or `paused` one counts with its last report.
-
-    Lost and removed ones teach nothing, and are there only so that they are not suggested again.
-    """
-    return [record for record in news(here, -1).values() if record is not None]
-
-
-_CHANGED = (Trial.study_id == bindparam("study_id"), Trial.last_change > bindparam("seen"))
-_NEWS = select(*_LEARNED_FROM).where(*_CHANGED).order_by(Trial.number)
-_NEWS_AT_RUNGS = (
-    select(RungValue.trial_id, RungValue.rung, RungValue.losses)
-    .join(Trial, Trial.id == RungValue.trial_id)
-    .where(*_CHANGED, RungValue.losses.is_not(None))
-)
-
-
-def news(here: OpenStudy, seen: int) -> dict[int, Record | None]:
-    """The records of the trials that changed after the study's first `seen` changes, by number; None: it has none."""
-    changed = {"study_id": here.study.id, "seen": seen}
-    rows = here.session.execute(_NEWS, changed).all()
-    at_rungs = _at_rungs(here, changed)
-    return {
-        row.number: None
-        if row.is_partial or (row.state == "removed" and row.attempt == 0)
-        else _record(here.definition, row, at_rungs.get(row.id, ()))
-        for row in rows
-    }
-
-
-def _at_rungs(here: OpenStudy, changed: Mapping[str, int]) -> dict[int, tuple[Values | None, ...]]:
-    """What the trials had come to at the rungs, in the user's units, by their row's id."""
-    rungs = here.definition.pruning.rungs
-    if rungs is None:
-        return {}
-    rows = here.session.execute(_NEWS_AT_RUNGS, changed)
-    signs = here.definition.goal.signs.tolist()
-    found: dict[int, list[Values | None]] = {}
-    for row in rows:
-        own = found.setdefault(row.trial_id, [None] * len(rungs.steps))
-        own[row.rung] = tuple(sign * loss for sign, loss in zip(signs, row.losses, strict=True))
-    return {trial_id: tuple(own) for trial_id, own in found.items()}
-
-
-#: What the model takes a trial for that is neither finished nor pending.
-_STATES: dict[str, State] = {"lost": "failed", "removed": "failed", "paused": "pruned"}
-
-
-def _record(definition: Definition, row: Any, at_rungs: tuple[Values | None, ...]) -> Record:
-    state: State = row.state if row.state in FINISHED else _STATES.get(row.state, "pending")
-    measured: Mapping[str, float] | None = row.last_values if row.state == "paused" else row.values
-    values = outcomes = None
-    if measured is not None and state in ("complete", "pruned"):
-        told = [measured.get(objective.name) for objective in definition.objectives]
-        if all(isinstance(value, (int, float)) for value in told):
-            values = tuple(float(cast(float, value)) for value in told)
-            if all(outcome.name in measured for outcome in definition.outcomes):
-                outcomes = tuple(float(measured[outcome.name]) for outcome in definition.outcomes)
-    if values is None and state in ("complete", "pruned"):
-        state = "failed"  # pruned before its first report: nothing is known of the objective
-    return Record(
-        number=row.number,
-        params=row.params,
-        state=state,
-        values=values,
-        outcomes=outcomes or None,
-        noise=row.noise,
-        cost=row.cost,
-        at_rungs=at_rungs,
-    )
-
-
 # --- lists ------------------------------------------------------------------------------------------------------
 
 
@@ -481,16 +386,3 @@ def reasons(here: OpenStudy, state: TrialState, *, limit: int) -> list[tuple[str
 def every(here: OpenStudy) -> Sequence[Trial]:
     """Removed ones included, by number."""
     return here.session.scalars(select(Trial).where(Trial.study_id == here.study.id).order_by(Trial.number)).all()
-
-
-# --- reports ----------------------------------------------------------------------------------------------------
-
-
-def reports_of(session: Session, trial: Trial) -> list[Report]:
-    """By step; of a step reported in several attempts the latest one."""
-    rows = session.scalars(select(Report).where(Report.trial_id == trial.id).order_by(Report.step, Report.attempt))
-    return list({report.step: report for report in rows}.values())
-
-
-def report_at(session: Session, trial: Trial, step: int) -> Report | None:
-    return session.get(Report, (trial.id, trial.attempt, step))

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from app.db import idempotency, rungs, studies, trials
+from app.db.reports import reports_of
 from app.db.session import Store
 from app.db.studies import Address, OpenStudy
 from app.db.tables import Report, Trial
@@ -191,7 +192,7 @@ class Hand:
         self.spare = spare
         planned = [point.key for point in plan.fresh.values()]
         self.looked_up = dict.fromkeys(planned, False) | dict.fromkeys(trials.taken_among(here, planned), True)
-        trials.reserve_ids(here, len(planned))
+        self.ids = trials.reserved_ids(here, len(planned))
         self.picked: set[str] = set()
         #: New trials whose points were planned for them.
         self.n_planned = 0
@@ -345,6 +346,7 @@ class Hand:
         self.picked.add(key)
         return trials.make(
             here,
+            id=next(self.ids, None),
             state="running",
             params=suggestion.params,
             origin=trials.origin_json(suggestion, speculated=speculated),
@@ -408,7 +410,7 @@ def _asked(
 ) -> Asked:
     return Asked(
         trials=tuple(handed),
-        reports={trial.number: trials.reports_of(here.session, trial) for trial in handed if trial.attempt > 1},
+        reports={trial.number: reports_of(here.session, trial) for trial in handed if trial.attempt > 1},
         done=done,
         reason=reason,
         study_uid=here.study.uid,

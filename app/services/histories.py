@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from weakref import WeakValueDictionary
 
-from app.db import trials
+from app.db.records import changes_since
 from app.db.studies import Address, OpenStudy
 from app.search.history import History, Record
 
@@ -66,7 +66,7 @@ class Histories:
             live = self._live.get(here.study.id)
         if live is not None and live.space_version != here.study.space_version:
             live = None
-        return News(live, here.study.n_changes, trials.news(here, -1 if live is None else live.seen))
+        return News(live, here.study.n_changes, changes_since(here, -1 if live is None else live.seen))
 
     def grown(self, here: OpenStudy, news: News) -> History:
         """The study's history in the snapshot of the news."""

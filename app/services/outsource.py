@@ -11,6 +11,7 @@ from typing import Any
 
 from app.db import jobs, studies, trials
 from app.db.jobs import OpenJob
+from app.db.reports import reports_of
 from app.db.studies import Address, OpenStudy
 from app.db.tables import JobPart, Trial
 from app.definition import Definition, Objective
@@ -103,7 +104,7 @@ def _take(here: OpenJob, part: JobPart, trial: Trial) -> None:
         why = f"trial {trial.number} is {trial.state}"
         part.state, part.error = "failed", why if trial.reason is None else f"{why}: {trial.reason}"[: jobs.MAX_ERROR]
     elif trial.state in ("complete", "pruned"):
-        reports = trials.reports_of(here.session, trial)
+        reports = reports_of(here.session, trial)
         curve = [report.value for report in reports if report.value is not None]
         value = trial.value if trial.value is not None else curve[-1] if curve else None
         part.state = "failed" if value is None else "succeeded"

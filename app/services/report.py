@@ -53,7 +53,7 @@ def report(
         except TrialRemoved:
             return REMOVED
         told = objective_values(here, values, value)
-        kept = trials.report_at(session, trial, step)
+        kept = reports.report_at(session, trial, step)
         if kept is not None and kept.values == told and (trial.state in FINISHED or trial.state == "paused"):
             return Word()
         if kept is not None and kept.values != told and trial.state not in FINISHED:

@@ -56,7 +56,7 @@ class Peer(ABC):
 
 @dataclass(frozen=True)
 class Entry:
-    """Where a peer is, what makes its results, and what it can pursue."""
+    """Where a peer is, what makes its results, and what it can pursue; `grows`: each run needs a process of its own."""
 
     module: str
     make: str
@@ -64,6 +64,7 @@ class Entry:
     packages: tuple[str, ...]
     n_objectives: int = 1
     has_limits: bool = False
+    grows: bool = False
 
 
 PEERS: dict[str, Entry] = {
@@ -80,7 +81,7 @@ PEERS: dict[str, Entry] = {
     "ax": Entry("ax", "Ax", "ax", ("ax-platform", "botorch", "gpytorch", "torch"), 4, True),
     "hebo": Entry("hebo", "Hebo", "hebo", ("HEBO", "gpytorch", "torch", "pymoo")),
     "smac": Entry("smac", "Smac", "smac", ("smac", "ConfigSpace")),
-    "vizier": Entry("vizier", "Vizier", "vizier", ("google-vizier", "jax")),
+    "vizier": Entry("vizier", "Vizier", "vizier", ("google-vizier", "jax"), grows=True),  # 2 GB a run
 }
 
 

@@ -97,8 +97,12 @@ class Runner:
 
     def close(self) -> None:
         self._problems.close()
+        self._close_optimiser()
+
+    def _close_optimiser(self) -> None:
         if self._optimiser is not None:
             self._optimiser.close()
+            self._optimiser = None
 
     def can(self, problem: dict[str, Any]) -> bool:
         entry = PEERS[self.peer]
@@ -120,9 +124,9 @@ class Runner:
             self._optimise(cell, problem, n_evaluations, run)
         except ChildError as error:  # a peer's own; what it did before counts
             run["error"] = str(error)
-            if self._optimiser is not None:
-                self._optimiser.close()
-                self._optimiser = None
+            self._close_optimiser()
+        if PEERS[self.peer].grows:
+            self._close_optimiser()
         run["seconds"] = round(time.perf_counter() - started, 2)
         return run
 

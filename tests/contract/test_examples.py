@@ -381,7 +381,8 @@ def test_release_returns_only_a_running_trial(api: Api, age_leases: Any) -> None
 
 
 def test_the_model_learns_differently_from_the_endings(store: Any, api: Api) -> None:
-    from app.db import keys, studies, trials
+    from app.db import keys, studies
+    from app.db.records import records_of
     from app.db.studies import Address
 
     api.create(algorithm="random")
@@ -393,7 +394,7 @@ def test_the_model_learns_differently_from_the_endings(store: Any, api: Api) -> 
     api.tell(4, state="infeasible")
     with store.read(EVERY_PROJECT) as session:
         project = keys.project(session, "default").id
-        records = trials.records(studies.open_study(session, Address(project, "study")))
+        records = records_of(studies.open_study(session, Address(project, "study")))
     assert [(record.state, record.values) for record in records] == [
         ("complete", (1.0,)), ("pruned", (0.5,)), ("failed", None), ("infeasible", None), ("pending", None),
     ]  # fmt: skip

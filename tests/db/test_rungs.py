@@ -12,6 +12,7 @@ import pytest
 from sqlalchemy import event, func, select
 
 from app.db import keys, reports, rungs, studies, trials
+from app.db.records import records_of
 from app.db.session import EVERY_PROJECT, Store
 from app.db.studies import Address, OpenStudy
 from app.db.tables import Report, RungValue, Trial
@@ -171,7 +172,7 @@ def test_an_import_leaves_the_same_rows_as_the_reports_did(api: Api, store: Stor
                 .where(Trial.id == Report.trial_id, Report.study_id == here.study.id)
                 .order_by(Trial.number, Report.attempt, Report.step)
             ).all()
-            seen.append((rung_rows, reported, trials.records(here)))
+            seen.append((rung_rows, reported, records_of(here)))
     assert seen[0] == seen[1]
     assert 2 not in {row.number for row in seen[0][0]}
 
@@ -188,7 +189,7 @@ def test_the_model_gets_the_last_report_and_the_values_at_the_rungs_of_every_tri
     api.report(4, step=1, value=0.1)
     api.remove(4)
     with opened(store) as here:
-        records = [(record.state, record.values, record.at_rungs) for record in trials.records(here)]
+        records = [(record.state, record.values, record.at_rungs) for record in records_of(here)]
         assert records == [
             ("complete", (0.8,), ((0.5,), (0.7,))),
             ("pruned", (0.25,), ((0.25,), None)),

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from sqlalchemy import event
 
-from app.db import keys, studies, trials
+from app.db import keys, studies
+from app.db.records import changes_since, records_of
 from app.db.session import EVERY_PROJECT, Store
 from app.db.studies import Address, OpenStudy
 from app.search.history import History
@@ -42,7 +43,7 @@ def seen(store: Store, histories: Histories, name: str = "study") -> tuple[OpenS
 def from_all_records(store: Store, here: OpenStudy) -> History:
     with store.read(EVERY_PROJECT) as session:
         here = studies.open_study(session, Address(here.study.project_id, here.study.name))
-        return History.of(here.definition.space, here.definition.goal, trials.records(here))
+        return History.of(here.definition.space, here.definition.goal, records_of(here))
 
 
 def assert_same(one: History, other: History) -> None:
@@ -130,14 +131,13 @@ def test_a_second_look_reads_only_what_changed(api: Api, store: Store, monkeypat
     for k in range(20):
         api.add(params={"x": k / 20}, value=float(k))
     read: list[int] = []
-    news = trials.news
 
     def counting(*arguments: Any) -> Any:
-        found = news(*arguments)
+        found = changes_since(*arguments)
         read.append(len(found))
         return found
 
-    monkeypatch.setattr(module.trials, "news", counting)
+    monkeypatch.setattr(module, "changes_since", counting)
     histories = Histories()
     seen(store, histories)
     seen(store, histories)
