@@ -9,12 +9,12 @@ import base64
 import binascii
 import io
 import threading
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
+from cachetools import LRUCache
 from numpy.typing import NDArray
 
 from app.db import adaptations, artefacts, jobs
@@ -36,20 +36,17 @@ class Shelf:
     """The things that were asked for last, by the artefact that they are made of."""
 
     def __init__(self) -> None:
-        self._things: OrderedDict[tuple[str, ...], Any] = OrderedDict()
+        self._things: LRUCache[tuple[str, ...], Any] = LRUCache(KEPT_IN_MEMORY)
         self._lock = threading.Lock()
 
     def get(self, key: tuple[str, ...], make: Callable[[], Thing]) -> Thing:
         with self._lock:
             if key in self._things:
-                self._things.move_to_end(key)
                 found: Thing = self._things[key]
                 return found
         thing = make()  # not under the lock: others need not wait for it
         with self._lock:
             self._things[key] = thing
-            while len(self._things) > KEPT_IN_MEMORY:
-                self._things.popitem(last=False)
         return thing
 
 

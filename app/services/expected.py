@@ -7,7 +7,8 @@ it never is, and the look costs a transaction. A process that is wrong about it 
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
+
+from cachetools import LRUCache
 
 from app.db.studies import Address
 
@@ -19,7 +20,7 @@ class Expected:
     """Threads may share it."""
 
     def __init__(self) -> None:
-        self._askers: OrderedDict[Address, int] = OrderedDict()
+        self._askers: LRUCache[Address, int] = LRUCache(STUDIES_KEPT)
         self._lock = threading.Lock()
 
     def are_missing(self, address: Address) -> bool:
@@ -38,8 +39,5 @@ class Expected:
         with self._lock:
             if n_askers:
                 self._askers[address] = max(n_askers, self._askers.get(address, 0) - 1)
-                self._askers.move_to_end(address)
             else:
                 self._askers.pop(address, None)
-            while len(self._askers) > STUDIES_KEPT:
-                self._askers.popitem(last=False)

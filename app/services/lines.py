@@ -9,9 +9,10 @@ it meanwhile waits for that. See docs/decisions/histories-that-grow.md.
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+
+from cachetools import LRUCache
 
 from app.db.studies import OpenStudy
 from app.search.suggest import Suggestion
@@ -91,7 +92,7 @@ class Lines:
     """The latest line of each study, kept by one process. Threads may share it."""
 
     def __init__(self) -> None:
-        self._lines: OrderedDict[int, Line] = OrderedDict()
+        self._lines: LRUCache[int, Line] = LRUCache(LINES_KEPT)
         self._lock = threading.Lock()
 
     def at(self, state: State) -> Line | None:
@@ -105,9 +106,6 @@ class Lines:
             line = self._lines.get(state.study_id)
             if line is None or line.state != state:
                 line = self._lines[state.study_id] = Line(state, points())
-            self._lines.move_to_end(state.study_id)
-            while len(self._lines) > LINES_KEPT:
-                self._lines.popitem(last=False)
             return line
 
     def follow(self, line: Line, state: State) -> None:

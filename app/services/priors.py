@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+
+from cachetools import LRUCache
 
 from app.db import knowledge
 from app.db.studies import OpenStudy
@@ -42,7 +43,7 @@ NOTHING = Lent(None, ())
 class Priors:
     """Kept by one process; nothing but time is lost with it. Threads may share it."""
 
-    _known: OrderedDict[tuple[int, int, int], Lent] = field(default_factory=OrderedDict)
+    _known: LRUCache[tuple[int, int, int], Lent] = field(default_factory=lambda: LRUCache(PRIORS_KEPT))
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def look(self, here: OpenStudy) -> Callable[[], Lent]:
@@ -61,8 +62,6 @@ class Priors:
             lent = lent_by(here.definition.space, here.definition.objectives, rows)
             with self._lock:
                 self._known[key] = lent
-                while len(self._known) > PRIORS_KEPT:
-                    self._known.popitem(last=False)
             return lent
 
         return compute

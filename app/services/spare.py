@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
 from collections.abc import Sequence
+
+from cachetools import LRUCache
 
 from app.db.studies import OpenStudy
 from app.search.suggest import Suggestion
@@ -17,16 +18,13 @@ class Spare:
     """Kept by one process, for what it is worth: nothing is lost when they are. Threads may share it."""
 
     def __init__(self) -> None:
-        self._points: OrderedDict[tuple[str, int], list[Suggestion]] = OrderedDict()
+        self._points: LRUCache[tuple[str, int], list[Suggestion]] = LRUCache(STUDIES_KEPT)
         self._lock = threading.Lock()
 
     def keep(self, here: OpenStudy, points: Sequence[Suggestion]) -> None:
         """In place of older ones: newer points have seen more results."""
         with self._lock:
             self._points[_place(here)] = list(points)
-            self._points.move_to_end(_place(here))
-            while len(self._points) > STUDIES_KEPT:
-                self._points.popitem(last=False)
 
     def take(self, here: OpenStudy) -> Suggestion | None:
         """The next point, for the study's present space."""

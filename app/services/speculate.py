@@ -11,7 +11,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections import OrderedDict
+
+from cachetools import LRUCache
 
 from app.db import studies
 from app.db.session import Store
@@ -57,7 +58,7 @@ class Speculation:
             logger,
             "no suggestion could be prepared; the ask itself will say why",
         )
-        self._asked_at: OrderedDict[Address, float] = OrderedDict()
+        self._asked_at: LRUCache[Address, float] = LRUCache(STUDIES_KEPT)
         self._lock = threading.Lock()
 
     def start(self) -> None:
@@ -70,9 +71,6 @@ class Speculation:
         """Whoever asks now computes the point that was to be prepared."""
         with self._lock:
             self._asked_at[address] = time.monotonic()
-            self._asked_at.move_to_end(address)
-            if len(self._asked_at) > STUDIES_KEPT:
-                self._asked_at.popitem(last=False)
         self.due.drop(address)
 
     def told(self, address: Address) -> None:
