@@ -54,7 +54,7 @@ run: $(READY)  ## serve on http://127.0.0.1:8000 (PORT=...) with a SQLite file i
 demo: $(READY)  ## tune a support vector machine on handwritten digits, then leave the server running
 	$(BIN)/python -m benchmarks.demo
 
-bench-demo: $(READY)  ## the demo over ten and thirty seeds: tuned against defaults and random search, and with memory against without
+bench-demo: $(READY)  ## the demo over many seeds: tuned against defaults and random search, and with memory against without
 	$(BIN)/python -m benchmarks.demo_seeds
 	$(BIN)/python -m benchmarks.demo_memory
 

@@ -16,7 +16,7 @@ from starlette.middleware import Middleware
 from starlette.routing import BaseRoute
 
 from app import tracing
-from app.api import loop, operations, problems, schema, studies, trials
+from app.api import loop, operations, problems, results, schema, studies, trials
 from app.api.dependencies import callers
 from app.api.desk import Desk
 from app.api.later import Later
@@ -30,7 +30,7 @@ from app.services.upkeep import upkeep
 from app.settings import Settings
 
 #: Loaded first: what training scripts call. The busiest are tried first.
-FIRST = (loop, trials, studies, operations)
+FIRST = (loop, trials, studies, results, operations)
 
 
 def routes_of_the_rest() -> list[BaseRoute]:

@@ -1,4 +1,4 @@
-"""Studies: create or join, read, list, change, and what they found."""
+"""Studies: create or join, read, list and change. What they found is in `results`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-import numpy as np
 from fastapi import Header, Query, Request, Response
 from pydantic import ConfigDict, Field, WithJsonSchema, model_validator
 
@@ -26,21 +25,17 @@ from app.api.wire import (
     cursor,
     read_cursor,
 )
-from app.db import studies, trials
+from app.db import studies
 from app.db.reclaim import reading, reclaim
-from app.db.records import records_of
 from app.db.studies import Address, OpenStudy
 from app.db.tables import Study
 from app.definition import Direction, algorithm_json, pruning_json
-from app.errors import FieldError, Invalid, NoResultYet
-from app.search import options, pareto
-from app.search.history import History
-from app.search.suggest import posterior
+from app.errors import FieldError, Invalid
+from app.search import options
 from app.services import define_study, edit_study
 from app.services.define_study import Given
 from app.services.learning import learn
 from app.services.plan import algorithm_in_use
-from app.services.stopping import minimised
 
 router = router_of("/v1/studies", tags=["studies"])
 
@@ -369,87 +364,3 @@ def patch_space(
         dropped_trials=list(edited.dropped),
         best=None if edited.best is None else TrialOut.of(edited.best),
     )
-
-
-# --- what it found ----------------------------------------------------------------------------------------------
-
-
-@router.get("/{study}/best", summary="The best trial", tags=["results"])
-def get_best(
-    address: AddressDep,
-    store: StoreDep,
-    by: Annotated[
-        Literal["value", "mean"], Query(description="mean: the model's posterior mean, for noisy objectives")
-    ] = "value",
-    everywhere: Annotated[
-        bool, Query(alias="all", description="Also trials that the current space no longer allows")
-    ] = False,
-) -> TrialOut:
-    with reading(store, address) as here:
-        if not here.definition.is_single:
-            raise Invalid(
-                f"a study with {len(here.definition.objectives)} objectives has no single best; "
-                f"GET /v1/studies/{address.name}/pareto lists the non-dominated trials"
-            )
-        best = studies.best(here, everywhere=everywhere)
-        if best is None:
-            raise NoResultYet(f"study {address.name!r} has no complete, feasible trial yet")
-        if by == "value":
-            return TrialOut.of(best)
-        candidates, records = trials.measured(here), records_of(here)
-        definition = here.definition
-    if not candidates:
-        raise NoResultYet(f"study {address.name!r} has no complete, feasible trial in its current space yet")
-    belief = posterior(
-        definition.space,
-        definition.goal,
-        History.of(definition.space, definition.goal, records),
-        [trial.params for trial in candidates],
-        seed=definition.seed,
-    )
-    mean = belief.mean[:, 0]
-    return TrialOut.of(candidates[int(np.argmin(mean) if definition.direction == "minimize" else np.argmax(mean))])
-
-
-class Front(Answer):
-    trials: list[TrialOut]
-    hypervolume: Annotated[float, Field(description="Of what the front dominates, up to the reference point")]
-    reference: Annotated[dict[str, float], Field(description="The point that was used, by objective")]
-
-
-@router.get("/{study}/pareto", summary="The non-dominated trials", tags=["results"])
-def get_pareto(
-    address: AddressDep,
-    store: StoreDep,
-    reference: Annotated[
-        str | None,
-        Query(max_length=1000, description="Comma-separated, in the order of the objectives; default: from the data"),
-    ] = None,
-) -> Front:
-    with reading(store, address) as here:
-        found = trials.measured(here)
-        objectives = here.definition.objectives
-        values = minimised(here, found)
-        sign = here.definition.goal.signs
-    point = _reference(reference, [objective.name for objective in objectives])
-    if not found:
-        raise NoResultYet(f"study {address.name!r} has no complete, feasible trial yet")
-    corner = pareto.default_reference(values) if point is None else point * sign
-    front = pareto.non_dominated(values)
-    return Front(
-        trials=[TrialOut.of(trial) for trial, is_best in zip(found, front, strict=True) if is_best],
-        hypervolume=pareto.hypervolume(values[front], corner),
-        reference={objective.name: float(x) for objective, x in zip(objectives, corner * sign, strict=True)},
-    )
-
-
-def _reference(text: str | None, names: list[str]) -> np.ndarray[tuple[int], np.dtype[np.float64]] | None:
-    if text is None:
-        return None
-    try:
-        numbers = np.array([float(part) for part in text.split(",")])
-    except ValueError:
-        numbers = np.array([])
-    if len(numbers) != len(names) or not np.all(np.isfinite(numbers)):
-        raise Invalid(f"reference must be {len(names)} finite numbers, for {', '.join(names)}; got {text[:60]!r}")
-    return numbers

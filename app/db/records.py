@@ -39,8 +39,8 @@ def records_of(here: OpenStudy) -> list[Record]:
 
 
 _CHANGED = (Trial.study_id == bindparam("study_id"), Trial.last_change > bindparam("seen"))
-_NEWS = select(*_LEARNED_FROM).where(*_CHANGED).order_by(Trial.number)
-_NEWS_AT_RUNGS = (
+_CHANGES = select(*_LEARNED_FROM).where(*_CHANGED).order_by(Trial.number)
+_CHANGES_AT_RUNGS = (
     select(RungValue.trial_id, RungValue.rung, RungValue.losses)
     .join(Trial, Trial.id == RungValue.trial_id)
     .where(*_CHANGED, RungValue.losses.is_not(None))
@@ -50,7 +50,7 @@ _NEWS_AT_RUNGS = (
 def changes_since(here: OpenStudy, seen: int) -> dict[int, Record | None]:
     """The records of the trials that changed after the study's first `seen` changes, by number; None: it has none."""
     changed = {"study_id": here.study.id, "seen": seen}
-    rows = here.session.execute(_NEWS, changed).all()
+    rows = here.session.execute(_CHANGES, changed).all()
     at_rungs = _at_rungs(here, changed)
     return {
         row.number: None
@@ -65,7 +65,7 @@ def _at_rungs(here: OpenStudy, changed: Mapping[str, int]) -> dict[int, tuple[Va
     rungs = here.definition.pruning.rungs
     if rungs is None:
         return {}
-    rows = here.session.execute(_NEWS_AT_RUNGS, changed)
+    rows = here.session.execute(_CHANGES_AT_RUNGS, changed)
     signs = here.definition.goal.signs.tolist()
     found: dict[int, list[Values | None]] = {}
     for row in rows:
