@@ -19,7 +19,7 @@ from scipy.special import ndtri
 
 from app.errors import Invalid
 from app.search.constraints import Array, Mask
-from app.search.fitting import fit
+from app.search.fitting import fit_from_two
 from app.search.history import History
 from app.search.kernels import Embedding, matern52, matern52_with_slope
 from app.search.leave_one_out import ranks
@@ -100,7 +100,7 @@ def learn(history: History, j: int, seed: int) -> Lesson | None:
     kept = _telling(scores, np.random.default_rng([seed % 2**64, j, LESSON_STREAM]))
     rows, scores, values = rows[kept], scores[kept], values[kept]
     space = history.space
-    theta = fit(Embedding.of(space), history.units[rows], scores, np.zeros(len(rows)))
+    theta = fit_from_two(Embedding.of(space), history.units[rows], scores)
     records = history.records
     chosen = tuple(records[row].params for row in rows.tolist())
     told = tuple(value if np.isfinite(value) else None for value in values.tolist())
@@ -249,7 +249,7 @@ class Past:
         K = matern52(Z, Z, 1.0)
         K.reshape(-1)[:: len(Z) + 1] += RIDGE
         means = np.stack([source_mean(embedding, source, features[chosen]) for source in sources], axis=1)
-        level = means.mean(axis=0)
+        level = np.array([source.mean for source in sources])  # what each expects where it knows nothing
         A = dpotrs(dpotrf(K, lower=1)[0], means - level, lower=1)[0]
         return cls(
             space, embedding, sources, rows, common, Z, A, level, np.array(caps or [1.0] * len(sources))[: len(sources)]

@@ -9,7 +9,7 @@ from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import ConstantKernel, Kernel, Matern, WhiteKernel
 
 from app.errors import NotPositiveDefinite, ShapeError
-from app.search.fitting import fit, log_posterior
+from app.search.fitting import fit, fit_from_two, log_posterior
 from app.search.kernels import Embedding, matern52, matern52_with_slope, squared_distance
 from app.search.priors import HyperPrior
 from app.search.space import Bool, Categorical, Float, Int, SearchSpace
@@ -170,6 +170,23 @@ def test_the_fit_finds_which_dimension_matters() -> None:
     X = np.random.default_rng(0).random((60, 3))
     theta = fit(Embedding.of(BOX), X, np.sin(8 * X[:, 0]), np.zeros(60))
     assert np.exp(theta[0]) < 0.5 * np.exp(theta[1:3]).min()
+
+
+def test_noisy_results_on_a_grid_are_fitted_better_from_two_starts_and_never_worse() -> None:
+    space = SearchSpace({f"x{j}": Float(0, 1) for j in range(6)})
+    embedding, prior, gains = Embedding.of(space), HyperPrior(6), []
+    for seed in range(6):
+        rng = np.random.default_rng(seed)
+        X = np.round(rng.random((100, 6)) * 5) / 5
+        y = np.sin(6 * X[:, 0]) + X[:, 1] + 0.3 * rng.standard_normal(100)
+        y = (y - y.mean()) / y.std()
+        densities = [
+            log_posterior(embedding, embedding.features(X), y, np.zeros(100), theta, prior).value
+            for theta in (fit(embedding, X, y, np.zeros(100)), fit_from_two(embedding, X, y))
+        ]
+        gains.append(densities[1] - densities[0])
+    assert min(gains) > -0.1
+    assert np.median(gains) > 5.0
 
 
 def test_believed_pending_points_leave_the_mean_and_shrink_the_uncertainty() -> None:

@@ -15,7 +15,7 @@ from app.search.prior import Prior
 from app.search.space import SearchSpace
 from app.search.suggest import Goal, History, Record, suggest
 from app.search.surrogate import Factor
-from app.search.transfer import Lesson, Past, Source, learn, matching, normal_scores
+from app.search.transfer import Lesson, Past, Source, learn, matching, normal_scores, source_mean
 
 GOAL = Goal(("minimize",))
 SPACE = SearchSpace.from_json(
@@ -125,6 +125,24 @@ def test_a_source_ranks_the_new_study_as_it_was_ranked_itself() -> None:
     values = np.array([loss(params) for params in points])
     ranks = [np.argsort(np.argsort(x)) for x in (expected, values)]
     assert np.corrcoef(*ranks)[0, 1] > 0.8
+
+
+def test_a_search_that_crowded_in_one_place_is_carried_as_its_process_has_it() -> None:
+    """Far from all that it tried it expects what its process does there, not the mean of its many good trials."""
+    rng = np.random.default_rng(0)
+    space = SearchSpace.from_json({f"x{j}": {"type": "float", "low": 0.0, "high": 1.0} for j in range(4)})
+    units = np.vstack([rng.random((8, 4)), 0.2 + 0.05 * rng.standard_normal((40, 4))])
+    configurations = [dict(zip(space.columns, row, strict=True)) for row in units.clip(0, 1).tolist()]
+    records = [
+        Record(n, c, "complete", (sum((x - 0.2) ** 2 for x in c.values()),))
+        for n, c in enumerate(configurations, start=1)
+    ]
+    found = learn(History.of(space, GOAL, records), 0, 0)
+    assert found is not None
+    source, embedding, far = Source.of(space, found), Embedding.of(space), rng.random((50, 4))
+    means = Past.of(space, [source]).means(far)[:, 0]
+    assert np.allclose(means, source_mean(embedding, source, embedding.features(far)), atol=0.02)
+    assert means.mean() > np.mean(found.scores) + 0.3
 
 
 def test_values_go_through_the_new_scale_and_bounds() -> None:
