@@ -1,8 +1,8 @@
 """`make demo`: tune a support vector machine through the server, and see what that is worth.
 
 Starts a server on an empty database, evaluates scikit-learn's defaults, tunes, and gives random search the
-same budget. In the second act two offices tune the same reader on their own digits, and a third does so twice: from
-nothing, and from what the server remembers of the two. On a terminal the server is left running, with calls to try;
+same budget. In the second act a reader of digits is tuned anew every month, and in the fourth twice: from nothing, and
+from what the server remembers of the three before. On a terminal the server is left running, with calls to try;
 elsewhere it is stopped.
 """
 
@@ -20,16 +20,18 @@ from pathlib import Path
 from typing import Any, Literal
 
 import metatune
-from benchmarks import digits_svm
+from benchmarks import digits_svm, monthly_digits
 from benchmarks.server import Server, free_port
 
 BUDGET = 50
 SEED = 0
 STUDY = "digits-svm"
-NEW_OFFICE = len(digits_svm.OFFICES) - 1
+MONTHLY_BUDGET = 30
+NEW_MONTH = monthly_digits.N_MONTHS
+CURVE_AT = (1, 2, 3, 5, 10, 15, 20, 25, 30)  # trials
 WIDTH = 50
 
-Loss = Callable[[Mapping[str, Any], int], float]  # of a configuration at an office
+Loss = Callable[[Mapping[str, Any], int], float]  # of a configuration in a month
 
 
 def main() -> None:
@@ -85,47 +87,50 @@ class Curves:
         return next((n for n, value in enumerate(self.warm, start=1) if value <= self.cold[-1]), None)
 
 
-def open_office(client: metatune.Client, loss: Loss, seed: int, prefix: str = "", *, progress: bool = True) -> Curves:
-    """Tunes for the earlier offices, then for the new one without them and with them."""
-    earlier = [f"{prefix}office-{number}" for number in range(1, NEW_OFFICE)]
+def begin_month(client: metatune.Client, loss: Loss, seed: int, prefix: str = "", *, progress: bool = True) -> Curves:
+    """Tunes in the earlier months, then in the new one without them and with them."""
+    earlier = [f"{prefix}month-{month}" for month in range(1, NEW_MONTH)]
 
-    def tune(name: str, office: int, warm_start: list[str] | Literal["off"] = "off") -> list[float]:
+    def tune(name: str, month: int, warm_start: list[str] | Literal["off"] = "off") -> list[float]:
         study = client.study(
-            name, digits_svm.SPACE, direction="minimize", seed=seed, warm_start=warm_start,
-            description="support vector machine on the handwritten digits of one office",
+            name, monthly_digits.SPACE, direction="minimize", seed=seed, warm_start=warm_start,
+            description="reader of handwritten digits on the forms of one month",
         )  # fmt: skip
         losses: list[float] = []
 
         def objective(trial: metatune.Trial) -> float:
-            losses.append(loss(trial.params, office))
+            losses.append(loss(trial.params, month))
             return losses[-1]
 
-        study.optimize(objective, n_trials=BUDGET, progress=progress)
+        study.optimize(objective, n_trials=MONTHLY_BUDGET, progress=progress)
         return [min(losses[:n]) for n in range(1, len(losses) + 1)]
 
-    for number, earlier_name in enumerate(earlier, start=1):
-        tune(earlier_name, number)
-    name = f"{prefix}office-{NEW_OFFICE}"
-    return Curves(cold=tune(f"{name}-cold", NEW_OFFICE), warm=tune(name, NEW_OFFICE, earlier))
+    for month, earlier_name in enumerate(earlier, start=1):
+        tune(earlier_name, month)
+    name = f"{prefix}month-{NEW_MONTH}"
+    return Curves(cold=tune(f"{name}-cold", NEW_MONTH), warm=tune(name, NEW_MONTH, earlier))
 
 
 def remember(client: metatune.Client) -> None:
     """The second act: the curves of a cold and of a warm start, and where the warm one met the cold one's end."""
     print(
-        f"\nSecond act: {NEW_OFFICE - 1} offices tune the reader on forms of their own, by the Brier score. A new one"
+        f"\nSecond act: a reader of digits with twelve hyperparameters is tuned on the forms of {NEW_MONTH - 1} months."
     )
-    print(f"has forms that they never saw: {BUDGET} trials from nothing, then {BUDGET} from memory.", flush=True)
-    curves = open_office(client, digits_svm.office_loss, SEED)
+    print(
+        f"Then come those of another: {MONTHLY_BUDGET} trials from nothing, then {MONTHLY_BUDGET} from memory.",
+        flush=True,
+    )
+    curves = begin_month(client, monthly_digits.loss, SEED)
     cold, warm = curves.cold, curves.warm
     worst, best = max(cold[0], warm[0]), min(cold[-1], warm[-1])
-    print(f"\n{'trials':>6}{'from nothing':>14}{'from memory':>13}   (* nothing, o memory)")
-    for n in (1, 2, 3, 5, 10, 15, 20, 25, 30, 40, 50):
+    print(f"\nBest Brier score so far\n{'trials':>6}{'from nothing':>14}{'from memory':>13}   (* nothing, o memory)")
+    for n in CURVE_AT:
         picture = drawn(cold[n - 1], warm[n - 1], best, worst)
         print(f"{n:6}{cold[n - 1]:14.4f}{warm[n - 1]:13.4f}   {picture}")
     as_good = next((n for n, value in enumerate(cold, start=1) if value <= warm[0]), None)
     if as_good is not None:
         print(f"\nThe first trial from memory is as good as the best of {as_good} trials from nothing.")
-    end = f"{BUDGET} trials from nothing end at {cold[-1]:.4f}"
+    end = f"{MONTHLY_BUDGET} trials from nothing end at {cold[-1]:.4f}"
     print(f"\n{end}; from memory " + (f"trial {curves.met} is there." if curves.met else f"{warm[-1]:.4f}."))
 
 
@@ -146,7 +151,7 @@ The server is still running at {server.url} (documentation: {server.url}/docs). 
   curl {study}/best
   curl '{study}/trials?order_by=value&limit=3'
   curl -X POST {study}/ask
-  curl {server.url}/v1/studies/office-{NEW_OFFICE}/prior
+  curl {server.url}/v1/studies/month-{NEW_MONTH}/prior
 
 Stop it with: kill {server.pid}"""
 

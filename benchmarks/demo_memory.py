@@ -1,6 +1,6 @@
-"""`make bench-demo`, second part: is the demo's second act luck? Thirty seeds of the new office, cold and warm.
+"""`make bench-demo`, second part: is the demo's second act luck? Thirty seeds of the new month, cold and warm.
 
-Evaluations are kept in benchmarks/results/offices_svm.jsonl, so an interrupted run goes on where it was. Exits 1
+Evaluations are kept in benchmarks/results/monthly_digits.jsonl, so an interrupted run goes on where it was. Exits 1
 unless the median seed, and most of them, meet their own cold end in half of the evaluations.
 """
 
@@ -16,8 +16,8 @@ import numpy as np
 from tqdm import tqdm
 
 import metatune
-from benchmarks import digits_svm
-from benchmarks.demo import BUDGET, Curves, open_office
+from benchmarks import monthly_digits
+from benchmarks.demo import CURVE_AT, MONTHLY_BUDGET, Curves, begin_month
 from benchmarks.demo_seeds import RESULTS, Evaluations
 from benchmarks.server import Server
 
@@ -28,16 +28,16 @@ N_RESAMPLED = 9999
 def main() -> None:
     options = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     options.add_argument("--seeds", type=int, default=30, help="ten are too few: see docs/decisions/memory.md")
-    options.add_argument("--first", type=int, default=0, help="the offices were chosen on 100 and 101")
+    options.add_argument("--first", type=int, default=0, help="the problem was chosen on 100 to 111")
     chosen = options.parse_args()
 
-    evaluations = Evaluations(RESULTS / "offices_svm.jsonl", digits_svm.office_loss)
+    evaluations = Evaluations(RESULTS / "monthly_digits.jsonl", monthly_digits.loss)
     runs: dict[int, Curves] = {}
     with tempfile.TemporaryDirectory() as folder, Server(Path(folder)) as server:
         client = metatune.Client(server.url)
         seeds = range(chosen.first, chosen.first + chosen.seeds)
         for seed in tqdm(seeds, unit="seed", disable=not sys.stderr.isatty()):
-            runs[seed] = open_office(client, evaluations.loss, seed, prefix=f"seed-{seed}-", progress=False)
+            runs[seed] = begin_month(client, evaluations.loss, seed, prefix=f"seed-{seed}-", progress=False)
     if not report(runs):
         sys.exit(1)
 
@@ -45,9 +45,9 @@ def main() -> None:
 def report(runs: dict[int, Curves]) -> bool:
     """Prints the curves, the table and the verdict, which it returns."""
     cold, warm = (np.median([getattr(run, name) for run in runs.values()], axis=0) for name in ("cold", "warm"))
-    print(f"\nMedian best loss of the new office over {len(runs)} seeds\n")
+    print(f"\nMedian best loss of the new month over {len(runs)} seeds\n")
     print(f"{'trials':>8}{'nothing':>12}{'memory':>12}")
-    for n in (1, 2, 3, 5, 10, 15, 20, 25, 30, 40, 50):
+    for n in CURVE_AT:
         print(f"{n:8}{cold[n - 1]:12.4f}{warm[n - 1]:12.4f}")
 
     print(f"\n{'seed':>8}{'cold end':>12}{'warm end':>12}{'met in trial':>14}")
@@ -66,7 +66,7 @@ def report(runs: dict[int, Curves]) -> bool:
 def share(run: Curves | None) -> float:
     """Of the budget, what memory needed to be as good as the end from nothing; more than all, if it never was."""
     met = None if run is None else run.met
-    return (met or BUDGET + 1) / BUDGET
+    return (met or MONTHLY_BUDGET + 1) / MONTHLY_BUDGET
 
 
 def interval(shares: list[float]) -> tuple[float, float]:

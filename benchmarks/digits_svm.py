@@ -5,15 +5,10 @@ contrast, a blur and a projection onto principal components. The loss is the cro
 digits: it rewards honest probabilities, so unlike the accuracy it has no plateaus. An SVM has no probabilities
 of its own; in every fold a temperature, fitted by an inner cross-validation, turns its scores into them. The
 other 797 digits are seen by nobody before the end.
-
-The file is fourteen forms of about 128 digits, one after the other, of thirteen people. In the demo's second act three
-offices have four, four and six of them, and tune by the Brier score: the log loss of so few digits is ruled by two or
-three that are misread with confidence, so what is best for one split into folds is not for another.
 """
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from functools import cache
 from typing import Any, NamedTuple
@@ -33,10 +28,8 @@ SPACE = {
 DEFAULTS: dict[str, Any] = {}  # what scikit-learn does if one says nothing
 
 N_TRAINING = 1000
-OFFICES = (0, 516, 1029, 1797)  # where the forms of each begin, and the last end
 FOLDS = 3
 INNER_FOLDS = 2
-MAX_ITERATIONS = 10_000  # a good machine needs a few hundred; some with a huge gamma would need hours
 
 
 class HeldBack(NamedTuple):
@@ -48,15 +41,6 @@ def loss(params: Mapping[str, Any]) -> float:
     """Log loss in nats, mean over three folds of the training digits."""
     images, labels, _, _ = digits()
     return cross_validated(classifier(params), images, labels, "neg_log_loss")
-
-
-def office_loss(params: Mapping[str, Any], office: int) -> float:
-    """Brier score, mean over three folds of the digits of an office, from 1: Σ (probability - truth)², in [0, 2]."""
-    from sklearn.exceptions import ConvergenceWarning
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # such a machine is judged by what it then reads
-        return cross_validated(classifier(params, MAX_ITERATIONS), *digits_of(office), "neg_brier_score")
 
 
 def cross_validated(classifier: Any, images: Any, labels: Any, scoring: str) -> float:
@@ -79,7 +63,7 @@ def held_back(params: Mapping[str, Any]) -> HeldBack:
     )
 
 
-def classifier(params: Mapping[str, Any], max_iterations: int = -1) -> Any:
+def classifier(params: Mapping[str, Any]) -> Any:
     from sklearn.calibration import CalibratedClassifierCV
     from sklearn.decomposition import PCA
     from sklearn.pipeline import make_pipeline
@@ -91,7 +75,7 @@ def classifier(params: Mapping[str, Any], max_iterations: int = -1) -> Any:
         optics = {"contrast": params["contrast"], "blur": params["blur"]}
         steps += [FunctionTransformer(through_optics, kw_args=optics), PCA(params["components"], svd_solver="full")]
     tuned = {name: params[name] for name in ("kernel", "C", "gamma", "degree", "coef0") if name in params}
-    steps.append(SVC(**tuned, max_iter=max_iterations))
+    steps.append(SVC(**tuned))
     return CalibratedClassifierCV(make_pipeline(*steps), method="temperature", cv=INNER_FOLDS, ensemble=False)
 
 
@@ -100,16 +84,6 @@ def through_optics(images: Any, contrast: float, blur: float) -> Any:
 
     pictures = (images**contrast).reshape(-1, 8, 8)
     return gaussian_filter(pictures, (0, blur, blur)).reshape(images.shape)
-
-
-@cache
-def digits_of(office: int) -> tuple[Any, Any]:
-    """Images and labels of forms that no other office has; pixels in [0, 1]."""
-    from sklearn.datasets import load_digits
-
-    images, labels = load_digits(return_X_y=True)
-    forms = slice(OFFICES[office - 1], OFFICES[office])
-    return images[forms] / 16.0, labels[forms]
 
 
 @cache
