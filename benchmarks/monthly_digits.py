@@ -65,7 +65,7 @@ def features(images: Any, params: Mapping[str, Any]) -> Any:
     pictures = straightened(images.reshape(-1, 8, 8), params["upright"])
     pictures = gaussian_filter(pictures ** params["contrast"], (0, params["blur"], params["blur"]))
     n = len(pictures)
-    slopes = np.stack(np.gradient(pictures, axis=(1, 2)), axis=1)
+    slopes = np.stack([np.gradient(pictures, axis=axis) for axis in (1, 2)], axis=1)
     profiles = np.hstack([pictures.mean(axis=1), pictures.mean(axis=2)])
     return np.hstack([pictures.reshape(n, -1), params["edges"] * slopes.reshape(n, -1), params["profiles"] * profiles])
 
