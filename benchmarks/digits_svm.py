@@ -9,7 +9,7 @@ other 797 digits are seen by nobody before the end.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -64,19 +64,25 @@ def held_back(params: Mapping[str, Any]) -> HeldBack:
 
 
 def classifier(params: Mapping[str, Any]) -> Any:
-    from sklearn.calibration import CalibratedClassifierCV
     from sklearn.decomposition import PCA
-    from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import FunctionTransformer
-    from sklearn.svm import SVC
 
     steps: list[Any] = []
     if "blur" in params:
         optics = {"contrast": params["contrast"], "blur": params["blur"]}
         steps += [FunctionTransformer(through_optics, kw_args=optics), PCA(params["components"], svd_solver="full")]
+    return with_probabilities(steps, params)
+
+
+def with_probabilities(steps: Sequence[Any], params: Mapping[str, Any], max_iterations: int = -1) -> Any:
+    """The steps, a support vector machine after them, and the temperature that makes its scores probabilities."""
+    from sklearn.calibration import CalibratedClassifierCV
+    from sklearn.pipeline import make_pipeline
+    from sklearn.svm import SVC
+
     tuned = {name: params[name] for name in ("kernel", "C", "gamma", "degree", "coef0") if name in params}
-    steps.append(SVC(**tuned))
-    return CalibratedClassifierCV(make_pipeline(*steps), method="temperature", cv=INNER_FOLDS, ensemble=False)
+    pipeline = make_pipeline(*steps, SVC(**tuned, max_iter=max_iterations))
+    return CalibratedClassifierCV(pipeline, method="temperature", cv=INNER_FOLDS, ensemble=False)
 
 
 def through_optics(images: Any, contrast: float, blur: float) -> Any:
@@ -88,11 +94,19 @@ def through_optics(images: Any, contrast: float, blur: float) -> Any:
 
 @cache
 def digits() -> tuple[Any, Any, Any, Any]:
-    """Training images and labels, then those held back; pixels in [0, 1]."""
-    from sklearn.datasets import load_digits
+    """Training images and labels, then those held back."""
     from sklearn.model_selection import train_test_split
 
-    images, labels = load_digits(return_X_y=True)
-    split = train_test_split(images / 16.0, labels, train_size=N_TRAINING, stratify=labels, random_state=0)
+    images, labels = all_digits()
+    split = train_test_split(images, labels, train_size=N_TRAINING, stratify=labels, random_state=0)
     images, new_images, labels, new_labels = split
     return images, labels, new_images, new_labels
+
+
+@cache
+def all_digits() -> tuple[Any, Any]:
+    """(1797, 64) images, pixels in [0, 1], and their labels."""
+    from sklearn.datasets import load_digits
+
+    images, labels = load_digits(return_X_y=True)
+    return images / 16.0, labels

@@ -4,7 +4,7 @@ The reader sets the digits upright, changes contrast and sharpness, looks at pix
 onto principal components that it evens out, and gives them to a support vector machine: twelve hyperparameters, for
 which thirty trials are few. The loss is the Brier score, cross-validated on the forms of a month.
 
-A month is every fourth of scikit-learn's 8x8 digits, so all of its people write in every month, and no form is seen in
+A month is every fourth of scikit-learn's 8x8 digits, so all of its people write in every month, and no digit is seen in
 two. The Brier score, because the log loss of 450 digits is ruled by two or three that are misread with confidence.
 """
 
@@ -12,14 +12,13 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
-from functools import cache
 from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
 
 import metatune
-from benchmarks.digits_svm import INNER_FOLDS, cross_validated
+from benchmarks.digits_svm import all_digits, cross_validated, through_optics, with_probabilities
 
 SPACE = {
     "upright": metatune.float_(0.0, 1.0),  # the part of its slant that every digit loses
@@ -41,18 +40,11 @@ MAX_ITERATIONS = 10_000  # a good machine needs a few hundred; some with a huge 
 
 def loss(params: Mapping[str, Any], month: int) -> float:
     """Brier score, mean over three folds of the digits of a month, from 1: Σ (probability - truth)², in [0, 2]."""
-    from sklearn.calibration import CalibratedClassifierCV
     from sklearn.exceptions import ConvergenceWarning
-    from sklearn.pipeline import make_pipeline
-    from sklearn.svm import SVC
 
     images, labels = digits_of(month)
-    machine = SVC(
-        **{name: params[name] for name in ("kernel", "C", "gamma", "degree", "coef0") if name in params},
-        max_iter=MAX_ITERATIONS,
-    )
-    pipeline = make_pipeline(EvenedComponents(params["components"], params["whitening"]), machine)
-    reader = CalibratedClassifierCV(pipeline, method="temperature", cv=INNER_FOLDS, ensemble=False)
+    components = EvenedComponents(params["components"], params["whitening"])
+    reader = with_probabilities([components], params, MAX_ITERATIONS)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # such a machine is judged by what it then reads
         return cross_validated(reader, features(images, params), labels, "neg_brier_score")
@@ -60,11 +52,9 @@ def loss(params: Mapping[str, Any], month: int) -> float:
 
 def features(images: Any, params: Mapping[str, Any]) -> Any:
     """(n, 208) of (n, 64) images: 64 pixels, their slopes in two directions, and means of 8 rows and 8 columns."""
-    from scipy.ndimage import gaussian_filter
-
-    pictures = straightened(images.reshape(-1, 8, 8), params["upright"])
-    pictures = gaussian_filter(pictures ** params["contrast"], (0, params["blur"], params["blur"]))
-    n = len(pictures)
+    n = len(images)
+    pictures = straightened(images.reshape(n, 8, 8), params["upright"])
+    pictures = through_optics(pictures, params["contrast"], params["blur"])
     slopes = np.stack([np.gradient(pictures, axis=axis) for axis in (1, 2)], axis=1)
     profiles = np.hstack([pictures.mean(axis=1), pictures.mean(axis=2)])
     return np.hstack([pictures.reshape(n, -1), params["edges"] * slopes.reshape(n, -1), params["profiles"] * profiles])
@@ -84,7 +74,7 @@ def straightened(pictures: Any, share: float) -> Any:
     return np.clip(map_coordinates(pictures, from_there, order=1, mode="constant"), 0.0, 1.0)
 
 
-class EvenedComponents(TransformerMixin, BaseEstimator):  # type: ignore[misc]
+class EvenedComponents(TransformerMixin, BaseEstimator):  # type: ignore[misc] # scikit-learn has no types
     """Principal components, each divided by a power of its standard deviation."""
 
     def __init__(self, components: int = 10, whitening: float = 0.0) -> None:
@@ -102,10 +92,7 @@ class EvenedComponents(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         return self.pca_.transform(X) * self.scale_
 
 
-@cache
 def digits_of(month: int) -> tuple[Any, Any]:
-    """Images and labels of forms that no other month has; pixels in [0, 1]."""
-    from sklearn.datasets import load_digits
-
-    images, labels = load_digits(return_X_y=True)
-    return images[month - 1 :: N_MONTHS] / 16.0, labels[month - 1 :: N_MONTHS]
+    """Images and labels of digits that no other month has; pixels in [0, 1]."""
+    images, labels = all_digits()
+    return images[month - 1 :: N_MONTHS], labels[month - 1 :: N_MONTHS]

@@ -220,7 +220,8 @@ class Past:
 
     rows: of every source its configurations as they would be tried here, (n, D).
     inverse_lengths: (F,) one over the geometric mean of the sources' length scales; 0 where none tuned the parameter.
-    Z: (k, F) features of the centres over those.  A: (k, S) weights.  level: (S,) what is added to every prediction.
+    Z: (k, F) features of the centres over those.  A: (k, S) weights.
+    level: (S,) what each source expects where it knows nothing; part of every prediction.
     caps: (S,) the most that each source may weigh.
     """
 
@@ -249,7 +250,7 @@ class Past:
         K = matern52(Z, Z, 1.0)
         K.reshape(-1)[:: len(Z) + 1] += RIDGE
         means = np.stack([source_mean(embedding, source, features[chosen]) for source in sources], axis=1)
-        level = np.array([source.mean for source in sources])  # what each expects where it knows nothing
+        level = np.array([source.mean for source in sources])  # not of its trials: a search crowds where it is good
         A = dpotrs(dpotrf(K, lower=1)[0], means - level, lower=1)[0]
         return cls(
             space, embedding, sources, rows, common, Z, A, level, np.array(caps or [1.0] * len(sources))[: len(sources)]

@@ -44,6 +44,16 @@ def test_a_slanted_stroke_is_set_upright() -> None:
     assert widths[0] < widths[1] < widths[2]
 
 
+def test_a_sensible_reader_reads_a_month_and_one_without_contrasts_does_not() -> None:
+    sensible = {
+        "upright": 0.8, "contrast": 1.0, "blur": 0.7, "edges": 0.1, "profiles": 0.1, "components": 30,
+        "whitening": 0.4, "kernel": "rbf", "C": 10.0, "gamma": 0.3,
+    }  # fmt: skip
+    images, _ = monthly_digits.digits_of(1)
+    assert monthly_digits.features(images, sensible).shape == (len(images), 208)
+    assert monthly_digits.loss(sensible, 1) < 0.15 < 0.8 < monthly_digits.loss(sensible | {"gamma": 1e-5, "C": 1e-3}, 1)
+
+
 def test_components_are_evened_as_far_as_asked() -> None:
     X = np.random.default_rng(0).standard_normal((200, 5)) * np.array([5.0, 3.0, 2.0, 1.0, 0.5])
     plain, half, whole = (
